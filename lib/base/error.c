@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-int error_set(struct error *err, int code, const char *fmt, ...)
+void error_format(struct error *err, int code, const char *fmt, ...)
 {
     if (!err)
-        return code;
+        return;
 
     va_list ap;
     va_start(ap, fmt);
@@ -19,7 +19,6 @@ int error_set(struct error *err, int code, const char *fmt, ...)
     if (code != -EINVAL && n >= 0 && (size_t)n < sizeof err->text)
         snprintf(err->text + n, sizeof err->text - n, ": %s", strerror(-code));
     err->code = code;
-    return code;
 }
 
 int error_oom(struct error *err)

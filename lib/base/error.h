@@ -18,7 +18,11 @@ struct error {
  * "cannot open disk image 'x': No such file or directory". Returns code, so that a function
  * can end with it. code is a negative errno. err may be NULL.
  */
-int error_set(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+#define error_set(err, code, ...) ({            \
+    int code_ = (code);                         \
+    error_format((err), code_, __VA_ARGS__);    \
+    code_; })
+void error_format(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Out of memory: sets the text, returns -ENOMEM. */
 int error_oom(struct error *err);

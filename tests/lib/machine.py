@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-from labkit import guest, kernel
+from labkit import guest, kernel, procs
 from qmp import Qmp
 
 
@@ -178,11 +178,11 @@ class Machine:
 
     def child(self, role):
         """The pids of this machine's processes whose program has that name, by /proc."""
-        return [pid for pid, name in descendants(self.process.pid) if name == role]
+        return [pid for pid, name in procs.descendants(self.process.pid) if name == role]
 
     def kill(self):
         if self.process and self.process.poll() is None:
-            children = [pid for pid, _ in descendants(self.process.pid)]
+            children = [pid for pid, _ in procs.descendants(self.process.pid)]
             self.process.kill()
             self.process.wait()
             for pid in children:
@@ -198,26 +198,3 @@ class Machine:
             yield "console", self.console.text[-6000:]
             yield "messages", self.messages.text[-4000:]
             yield "command line", " ".join(self.args)
-
-
-def descendants(pid):
-    """[(pid, program name)] of all processes below pid."""
-    parents = {}
-    names = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as f:
-                    line = f.read()
-                with open(f"/proc/{entry}/cmdline", "rb") as f:
-                    program = f.read().split(b"\0")[0].decode(errors="replace")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            names[int(entry)] = os.path.basename(program)
-            parents[int(entry)] = int(line.rpartition(")")[2].split()[1])
-    below = []
-    front = [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        below += [(child, names[child]) for child in front]
-    return below

@@ -40,9 +40,8 @@ struct pci_device_ops {
     void (*bar_write)(struct pci_device *pdev, unsigned bar, uint64_t off, unsigned len,
                       uint64_t val);
 
-    /* Hooks around the standard configuration space, for devices with registers there and for the
-     * proxy. config_read replaces the default (pci_config_read_default); config_written comes after
-     * the default has taken effect. */
+    /* Instead of the default, for devices with registers of their own there and for the proxy; they
+     * call pci_config_read_default and pci_config_write_default for the rest. */
     uint32_t (*config_read)(struct pci_device *pdev, unsigned off, unsigned len);
     void (*config_write)(struct pci_device *pdev, unsigned off, unsigned len, uint32_t val);
 };
@@ -76,9 +75,11 @@ struct pci_device_class {
     struct pci_ids pci;
     struct pci_bar_info bars[PCI_BARS];
     const struct pci_device_ops *ops;
+    bool unlocked_config;       /* config_read and config_write are called without the lock */
 };
 
-/* The abstract class "pci-device": properties addr (slot[.function]), multifunction, romfile-free. */
+/* The abstract class "pci-device": properties addr (slot[.function], hexadecimal) and
+ * multifunction. */
 extern const struct object_class pci_device_base;
 
 void *pci_device_self(struct pci_device *pdev);         /* the device's own struct */
@@ -125,5 +126,9 @@ int pci_bar_set_region(struct pci_device *pdev, unsigned bar, unsigned flags,
 const struct pci_bar_info *pci_bar_info(struct pci_device *pdev, unsigned bar);
 struct mem_region *pci_bar_region(struct pci_device *pdev, unsigned bar);
 uint64_t pci_bar_address(struct pci_device *pdev, unsigned bar);    /* UINT64_MAX: not mapped */
+/* An access to a BAR that does not come from an address space (the endpoint, tests). False if
+ * [off, off + len) is not inside the BAR; reads then give all ones. */
+bool pci_bar_read(struct pci_device *pdev, unsigned bar, uint64_t off, void *buf, size_t len);
+bool pci_bar_write(struct pci_device *pdev, unsigned bar, uint64_t off, const void *buf, size_t len);
 
 #endif

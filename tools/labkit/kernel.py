@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 import sys
 
 from . import ToolError, cache_dir, host
@@ -81,11 +82,21 @@ class Kernel:
             setup = ((image[0x1f1] or 4) + 1) * 512
             offset, length = struct.unpack_from("<II", image, 0x248)
             payload = image[setup + offset:setup + offset + length]
-            data = lzma.LZMADecompressor().decompress(payload)
+            data = _decompress(payload)
             with open(path + ".new", "wb") as f:
                 f.write(data)
             os.rename(path + ".new", path)
         return path
+
+
+def _decompress(payload):
+    if payload.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload.startswith(b"\x28\xb5\x2f\xfd"):
+        # The build appends the unpacked size, four bytes that are not zstd's.
+        return subprocess.run([host.program("zstd"), "-dc"], input=payload[:-4],
+                              stdout=subprocess.PIPE, check=True).stdout
+    raise ToolError("the kernel is packed in a way that is not known here")
 
 
 def _module_name(path):

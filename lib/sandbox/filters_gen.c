@@ -49,16 +49,16 @@ struct rule {
 
 #define RULE_(c, act, n, ...) \
     { .call = #c, .line = __LINE__, .nr = __NR_##c, .action = act, .ncmp = n, .cmp = { __VA_ARGS__ } },
-#define CMP_(arg, op, ...) { (arg), op, __VA_ARGS__ }
-#define NONE_ { 0 }
+#define CMP_(arg, op, a, b) { (arg), op, (a), (b) }
+#define NONE_ { 0, 0, 0, 0 }
 #define ALLOW(c)                    RULE_(c, SCMP_ACT_ALLOW, 0, NONE_)
-#define ALLOW_EQ(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_EQ, (v)))
-#define ALLOW_NE(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_NE, (v)))
+#define ALLOW_EQ(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_EQ, (v), 0))
+#define ALLOW_NE(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_NE, (v), 0))
 #define ALLOW_EQ2(c, n, v, m, w) \
-    RULE_(c, SCMP_ACT_ALLOW, 2, CMP_(n, SCMP_CMP_EQ, (v)), CMP_(m, SCMP_CMP_EQ, (w)))
+    RULE_(c, SCMP_ACT_ALLOW, 2, CMP_(n, SCMP_CMP_EQ, (v), 0), CMP_(m, SCMP_CMP_EQ, (w), 0))
 #define ALLOW_MASK(c, n, mask, v)   RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_MASKED_EQ, (mask), (v)))
 #define DENY(c, e)                  RULE_(c, SCMP_ACT_ERRNO(e), 0, NONE_)
-#define DENY_EQ(c, n, v, e)         RULE_(c, SCMP_ACT_ERRNO(e), 1, CMP_(n, SCMP_CMP_EQ, (v)))
+#define DENY_EQ(c, n, v, e)         RULE_(c, SCMP_ACT_ERRNO(e), 1, CMP_(n, SCMP_CMP_EQ, (v), 0))
 #define TRAP(c)                     RULE_(c, SCMP_ACT_TRAP, 0, NONE_)
 #define KILL(c)                     RULE_(c, SCMP_ACT_KILL_PROCESS, 0, NONE_)
 

@@ -20,8 +20,6 @@
 
 #include "sandbox/internal.h"
 
-enum { FDS_ABOVE = 1024 };              /* where descriptors wait while they change places */
-
 /* What the child tells before it becomes the program, or dies. */
 struct trouble { int code; enum { AT_MAP, AT_FDS, AT_EXEC } stage; };
 
@@ -47,17 +45,19 @@ static int child_map_ids(const struct maps *maps)
     return r < 0 ? r : write_file("/proc/self/gid_map", maps->gid);
 }
 
-/* Two passes, since a target may be another one's source. */
+/* Two passes, by numbers above all targets, since a target may be another one's source. */
 static int child_place_fds(const struct spawn *spawn, int *pipe_fd)
 {
-    int above[SPAWN_FDS_MAX];
+    int above[SPAWN_FDS_MAX], first_free = 3;
 
-    int moved = fcntl(*pipe_fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
+    for (unsigned i = 0; i < spawn->nfds; i++)
+        first_free = MAX(first_free, spawn->fds[i].as + 1);
+    int moved = fcntl(*pipe_fd, F_DUPFD_CLOEXEC, first_free);
     if (moved < 0)
         return -errno;
     *pipe_fd = moved;
     for (unsigned i = 0; i < spawn->nfds; i++) {
-        above[i] = fcntl(spawn->fds[i].fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
+        above[i] = fcntl(spawn->fds[i].fd, F_DUPFD_CLOEXEC, first_free);
         if (above[i] < 0)
             return -errno;
     }

@@ -176,7 +176,16 @@ static int start(struct vfu_client *c, const struct vfu_question *q, struct vfu_
 
 static void finish(struct vfu_client *c, struct vfu_msg *reply)
 {
+    bool dead = false;
+
+    /* What was read along with the reply no event will announce. */
+    if (!vfu_input_empty(&c->caller.in)) {
+        vfu_caller_drain(&c->caller);
+        dead = c->caller.dead;
+    }
     pthread_mutex_unlock(&c->lock);
+    if (dead)
+        set_failed(c, c->caller.reason.text);
     if (reply->nfds)
         vfu_msg_close_fds(reply);
 }

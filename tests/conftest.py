@@ -88,8 +88,7 @@ def _run_in_lab(config, items):
             outcomes = os.path.join(out, "outcomes")
             limit = 60 + sum(_timeout(item) for item in pending)
             command = [os.path.join(TOP, "tools", "lab"), "--timeout", str(limit), "--out", out,
-                       "--", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                       "--no-lab", "--outcomes", outcomes, "--rootdir", str(config.rootpath),
+                       "--", "/usr/bin/python3", "-m", "pytest", "-q", "--outcomes", outcomes,
                        "--build", os.path.abspath(config.getoption("--build")),
                        "--vmm", config.getoption("--vmm")]
             done = subprocess.run(command + [os.path.join(config.rootpath, item.nodeid) for item in pending],

@@ -78,8 +78,9 @@ def test_guest_survives_the_death_of_its_disk_process(new_machine, tmp_path):
     time.sleep(0.5)
     images.run("kill", "-9", victims[0])
 
-    event = qmp.wait_event(lambda e: "PROCESS" in e["event"])
+    event = qmp.wait_event("PROCESS_FAILED")
     assert event["data"]["id"] == "disk0"
+    assert qmp.execute("query-status")["status"] == "running"
     vm.expect("@@ lost .*[Ii].*error", 100)
     vm.expect("@@ alive", 30)
     assert vm.process.poll() is None or vm.mark("done") == "0"

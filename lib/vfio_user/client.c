@@ -314,8 +314,9 @@ int vfu_client_irq_info(struct vfu_client *c, unsigned index, struct vfu_irq_inf
 int vfu_client_set_irqs(struct vfu_client *c, const struct vfu_irq_set *set, const int *fds,
                         struct error *err)
 {
-    uint32_t at = 0, most = MAX(MIN(c->server.max_msg_fds, (unsigned)VFU_FDS_MAX), 1u);
+    uint32_t at = 0, most = MIN(c->server.max_msg_fds, (unsigned)VFU_FDS_MAX);
 
+    most = MAX(most, 1u);
     do {
         uint32_t n = fds ? MIN(set->count - at, most) : set->count;
         size_t data = set->data == VFU_SET_DATA_BOOL ? n : 0;

@@ -39,11 +39,16 @@ static inline void list_del(struct list *link)
 #define list_entry(link, type, member) container_of(link, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 
+/* The element that link lies in, or NULL when link is the head, which lies in none. */
+#define list_item_(link, head, type, member) \
+    ((link) == (head) ? NULL : list_entry(link, type, member))
+
 /* The element under the cursor may be removed and freed by the body. */
 #define list_for_each(type, var, head, member)                                          \
-    for (type *var = list_entry((head)->next, type, member),                            \
-         *var##_next_ = list_entry(var->member.next, type, member);                     \
-         &var->member != (head);                                                        \
-         var = var##_next_, var##_next_ = list_entry(var->member.next, type, member))
+    for (type *var = list_item_((head)->next, head, type, member),                      \
+         *var##_next_ = var ? list_item_(var->member.next, head, type, member) : NULL;  \
+         var;                                                                           \
+         var = var##_next_,                                                             \
+         var##_next_ = var ? list_item_(var->member.next, head, type, member) : NULL)
 
 #endif

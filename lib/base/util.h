@@ -11,8 +11,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MIN(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ < b_ ? a_ : b_; })
-#define MAX(a, b) ({ __auto_type a_ = (a); __auto_type b_ = (b); a_ > b_ ? a_ : b_; })
+/* Each use names its variables anew, so that one may stand inside another. */
+#define JOIN__(a, b) a##b
+#define JOIN_(a, b) JOIN__(a, b)
+#define LESSER_(a, b, x, y) ({ __auto_type x = (a); __auto_type y = (b); x < y ? x : y; })
+#define GREATER_(a, b, x, y) ({ __auto_type x = (a); __auto_type y = (b); x > y ? x : y; })
+#define MIN(a, b) LESSER_(a, b, JOIN_(a_, __COUNTER__), JOIN_(b_, __COUNTER__))
+#define MAX(a, b) GREATER_(a, b, JOIN_(a_, __COUNTER__), JOIN_(b_, __COUNTER__))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) \
     ((type *)((char *)(ptr) - offsetof(type, member)))

@@ -88,11 +88,11 @@ def _run_in_lab(config, items):
             outcomes = os.path.join(out, "outcomes")
             limit = 60 + sum(_timeout(item) for item in pending)
             command = [os.path.join(TOP, "tools", "lab"), "--timeout", str(limit), "--out", out,
-                       "--", "/usr/bin/python3", "-m", "pytest", "-q", "--outcomes", outcomes,
+                       "--", "/usr/bin/python3", "-m", "pytest", "-q", "--no-lab", "--outcomes", outcomes,
                        "--build", os.path.abspath(config.getoption("--build")),
                        "--vmm", config.getoption("--vmm")]
-            done = subprocess.run(command + [os.path.join(config.rootpath, item.nodeid) for item in pending],
-                                  cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command += [os.path.join(config.rootpath, item.nodeid) for item in pending]
+            done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   text=True, errors="replace", check=False)
             config.lab_outcomes.update(_read_outcomes(outcomes))
         pending = [item for item in pending if item.nodeid not in config.lab_outcomes]

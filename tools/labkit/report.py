@@ -17,19 +17,21 @@ class Tally:
 
     def add_junit(self, path):
         """Counts each case of a JUnit file. Returns how many cases it held."""
-        cases = ElementTree.parse(path).getroot().iter("testcase")
         count = 0
-        for case in cases:
-            count += 1
-            name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
-            bad = case.find("failure")
-            bad = case.find("error") if bad is None else bad
-            if bad is not None:
-                self.failed(name, "\n".join(filter(None, (bad.get("message"), bad.text))))
-            elif case.find("skipped") is not None:
-                self.skipped += 1
-            else:
-                self.passed += 1
+        for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+            log = _output(suite)
+            for case in suite.findall("testcase"):
+                count += 1
+                name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
+                bad = case.find("failure")
+                bad = case.find("error") if bad is None else bad
+                if bad is not None:
+                    text = "\n".join(filter(None, (bad.get("message"), bad.text)))
+                    self.failed(name, (text + "\n" + (_output(case) or log))[-4000:])
+                elif case.find("skipped") is not None:
+                    self.skipped += 1
+                else:
+                    self.passed += 1
         return count
 
     def merge(self, other):
@@ -44,3 +46,7 @@ class Tally:
     @property
     def good(self):
         return self.passed > 0 and not self.failures
+
+
+def _output(element):
+    return "\n".join(filter(None, map(element.findtext, ("system-out", "system-err"))))

@@ -81,6 +81,9 @@ void scsi_start(struct scsi_request *req);
 void scsi_continue(struct scsi_request *req);           /* the piece at buf has been moved */
 void scsi_cancel(struct scsi_request *req);             /* cancelled() follows, perhaps later */
 
+/* The piece offered by the last data() and not yet continued; NULL outside a data phase. */
+uint8_t *scsi_request_data(const struct scsi_request *req, size_t *ret_len);
+
 void *scsi_request_hba(const struct scsi_request *req);
 void scsi_request_set_hba(struct scsi_request *req, void *hba);
 uint32_t scsi_request_tag(const struct scsi_request *req);
@@ -107,7 +110,10 @@ struct scsi_request *scsi_request_by_index(struct scsi_target *target, unsigned 
 /* The abstract base class "scsi-device" and the real ones. */
 extern const struct object_class scsi_device_base, scsi_hd_class, scsi_cd_class;
 
-/* For scsi-hd and scsi-cd, everything in flight on the back-end has ended when pause returns; what
- * completes during the pause is told to the adapter by callbacks as always. */
+/*
+ * When a target's pause returns, nothing of it is in flight on the back-end; what completed
+ * meanwhile was told to the adapter by callbacks as always. Until resume a scsi_start or
+ * scsi_continue that needs the back-end is remembered, saved with the state, and done then.
+ */
 
 #endif

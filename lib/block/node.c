@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct node_ops *const drivers[] = { &file_ops, &raw_ops };
+static const struct node_ops *const drivers[] = { &file_ops, &raw_ops, &qcow2_ops };
 
 static const struct node_ops *driver_find(const char *name)
 {
@@ -119,6 +119,9 @@ static int open_child(struct block_node *node, struct opts *opts, const struct i
 
     child->parents++;
     node->child = child;
+    if (!child->ops->pread)
+        return error_set(err, -ENOTSUP, "block node '%s': a format on top of the format '%s'",
+                         node->name, child->ops->name);
     if (child->filename && !(node->filename = strdup(child->filename)))
         return error_oom(err);
     if (child->read_only && !node->read_only) {

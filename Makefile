@@ -14,14 +14,15 @@ help:
 	@echo "make demo       boot a Linux guest whose disk lives in another process"
 	@echo "make check      every test: units, fuzz targets, small guests, Linux guests"
 	@echo "make bench      measurements, beside stock QEMU"
-	@echo "make fuzz       fuzz every target, SECONDS_EACH=60"
+	@echo "make fuzz       fuzz every target for SECONDS_EACH=60"
 	@echo "make install    into PREFIX=$(PREFIX), DESTDIR honoured"
 	@echo "make clean      remove the builds; make distclean also the downloaded kernels"
 
 build:
 	@tools/install-packages build
 	@test -f $(BUILD)/build.ninja || \
-	    meson setup $(BUILD) --prefix=$(PREFIX) --buildtype=debugoptimized $(MESON_OPTIONS)
+	    meson setup $(BUILD) --prefix=$(PREFIX) --buildtype=debugoptimized \
+	        -Dtests=false $(MESON_OPTIONS)
 	@ninja -C $(BUILD)
 
 demo: build

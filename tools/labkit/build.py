@@ -6,10 +6,11 @@ import subprocess
 from . import TOP, ToolError, host
 
 KINDS = {
-    "normal": ({}, ["--buildtype=debugoptimized"]),
+    "normal": ({}, ["--buildtype=debugoptimized", "-Dtests=false"]),
     "sanitize": ({}, ["--buildtype=debug", "-Doptimization=1",
                       "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
-    "fuzz": ({"CC": "clang"}, ["--buildtype=debug", "-Doptimization=1", "-Dfuzz=true",
+    "fuzz": ({"CC": "clang"}, ["--buildtype=debug", "-Doptimization=1",
+                               "-Dfuzz=true", "-Dtests=false",
                                "-Db_sanitize=address,undefined", "-Db_lundef=false",
                                "-Dc_args=-fsanitize=fuzzer-no-link"]),
 }

@@ -8,6 +8,7 @@
 #define SCSI_TESTS_FAKE_H
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "block/block.h"
 #include "obj/keyval.h"
 #include "scsi/opcodes.h"
@@ -298,7 +299,7 @@ static bool command_step(struct world *w, struct command *c)
     return fake_step();
 }
 
-static void command_run(struct world *w, struct command *c)
+static inline void command_run(struct world *w, struct command *c)
 {
     scsi_start(c->req);
     for (int i = 0; i < 10000 && !c->done; i++) {

@@ -16,6 +16,7 @@ static void corrupt_and_load(struct world *w, struct input *in)
 {
     struct state_buf buf = { 0 };
     struct world other = { .devices = devices };
+    struct command scrap = { 0 };       /* of the commands that came with the state */
     struct error err;
 
     objects_pause(&w->tree);
@@ -28,19 +29,17 @@ static void corrupt_and_load(struct world *w, struct input *in)
     }
     world_build(&other);
     objects_pause(&other.tree);
-    if (objects_load(&other.tree, buf.data, buf.len, &err) == 0) {
-        struct command scrap = { 0 };
-        bool exact;
-        for (unsigned id = 0; id < 2; id++)
-            for (unsigned i = 0; i < 256; i++) {
-                struct scsi_request *r = scsi_request_by_index(
-                    scsi_find(other.hba->bus, id, 0, &exact), i);
-                if (r)
-                    scsi_request_set_hba(r, &scrap);
-            }
+    int r = objects_load(&other.tree, buf.data, buf.len, &err);
+    for (unsigned id = 0; id < 2; id++)
+        for (unsigned i = 0; i < 256; i++) {
+            bool exact;
+            struct scsi_target *t = scsi_find(other.hba->bus, id, 0, &exact);
+            struct scsi_request *req = scsi_request_by_index(t, i);
+            if (req)
+                scsi_request_set_hba(req, &scrap);
+        }
+    if (r == 0)
         objects_resume(&other.tree);
-        for (int i = 0; i < 64 && fake_step(); i++) {}
-    }
     while (fake_step()) {}
     obj_tree_fini(&other.tree);
     state_buf_fini(&buf);

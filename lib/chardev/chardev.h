@@ -27,9 +27,10 @@ enum { CHARDEV_FDS_MAX = 2, CHARDEV_BUFFER = 64 * 1024 };
  * {"backend": "socket", "path", "server"?, "wait"?} (unix). Booleans may be on/off.
  * "id" is allowed and ignored. wait (default on for servers) waits here for the first client.
  *
- * *ret_desc: {"kind": "null" | "stream" | "server", "in": i?, "out": i?, "listen": i?, "mux": bool,
- * "name": where it is, for people}; the numbers are indices into ret_fds. The descriptors are the
- * caller's. A listening socket's path is removed by nobody: chardev_forget does.
+ * *ret_desc: {"kind": "null" | "stream" | "server", "in": i?, "out": i?, "listen": i?, "keep": i?,
+ * "mux": bool, "lossy": bool?, "name": where it is, for people}; the numbers are indices into ret_fds,
+ * of which there may be none. The descriptors are the caller's. The path of a listening socket stays
+ * until chardev_forget. stdio leaves the terminal as it is: see terminal_raw.
  */
 int chardev_open(const json_t *options, json_t **ret_desc, int ret_fds[CHARDEV_FDS_MAX],
                  unsigned *ret_nfds, struct error *err) MUST_CHECK;

@@ -53,7 +53,7 @@ struct rule {
 #define NONE_ { 0, 0, 0, 0 }
 #define ALLOW(c)                    RULE_(c, SCMP_ACT_ALLOW, 0, NONE_)
 #define ALLOW_EQ(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_EQ, (v), 0))
-#define ALLOW_NE(c, n, v)           RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_NE, (v), 0))
+#define ALLOW_LESS(c, n, v)         RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_LT, (v), 0))
 #define ALLOW_EQ2(c, n, v, m, w) \
     RULE_(c, SCMP_ACT_ALLOW, 2, CMP_(n, SCMP_CMP_EQ, (v), 0), CMP_(m, SCMP_CMP_EQ, (w), 0))
 #define ALLOW_MASK(c, n, mask, v)   RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_MASKED_EQ, (mask), (v)))

@@ -396,6 +396,23 @@ TEST(the_handler_cannot_be_replaced)
     check_killed(&out, "forbidden system call rt_sigaction(0x1f, ", "policy device+block");
 }
 
+static void replaces_handler_with_high_bits(struct sandbox_config *config)
+{
+    unsigned char action[32] = { 1 };
+    enter(config);
+    REQUIRE(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+    REQUIRE(signal(SIGRTMIN + 3, SIG_IGN) != SIG_ERR);
+    /* The kernel takes the low half for the signal's number. */
+    syscall(SYS_rt_sigaction, UINT64_C(0x100000000) + SIGSYS, action, NULL, 8);
+    LEAVE(3);
+}
+
+TEST(high_bits_of_an_argument_deceive_no_rule)
+{
+    struct outcome out = run(replaces_handler_with_high_bits, only_seccomp);
+    check_killed(&out, "forbidden system call rt_sigaction(0x10000001f, ", "policy device+block");
+}
+
 static void kills_another(struct sandbox_config *config)
 {
     pid_t parent = getppid();

@@ -18,7 +18,9 @@ int service_init(struct service *service, const char *name, struct error *err)
     r = obj_tree_init(&service->tree, service->loop, device_classes);
     if (r < 0)
         return error_set(err, r, "cannot prepare the tree of devices");
-    return block_graph_new(service->loop, BLOCK_AIO_AUTO, &service->graph, err);
+    r = block_graph_new(service->loop, BLOCK_AIO_AUTO, &service->graph, err);
+    service->tree.services[SERVICE_BLOCK] = service->graph;
+    return r;
 }
 
 void service_fini(struct service *service)

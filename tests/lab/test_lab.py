@@ -4,7 +4,16 @@ import os
 import subprocess
 import time
 
+import pytest
+from labkit import kernel
+
 LAB = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "lab")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def downloaded():
+    """What happens at first use alone is no part of what is tested."""
+    kernel.get()
 
 
 def lab(*args, **options):

@@ -51,6 +51,23 @@ static int check_kind(int fd, bool host_device, const char *filename, struct err
     return 0;
 }
 
+/* A process that was killed may hold its locks for some moments yet, while the kernel takes down
+ * its io_uring; until then writes of its may still arrive. */
+static int lock_patiently(int fd, bool writer, const char *filename, struct error *err)
+{
+    enum { TRIES = 10, PAUSE_US = 20000 };
+    int r = 0;
+
+    for (int i = 0; i < TRIES; i++) {
+        if (i)
+            usleep(PAUSE_US);
+        r = file_lock(fd, writer, filename, err);
+        if (r != -EAGAIN)
+            break;
+    }
+    return r;
+}
+
 int file_open_locked(const struct file_options *o, bool *ret_read_only, struct error *err)
 {
     /* O_NONBLOCK: a FIFO by that name must not hold us; it means nothing to what we accept. */
@@ -74,7 +91,7 @@ int file_open_locked(const struct file_options *o, bool *ret_read_only, struct e
         return r;
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0)
         return error_set(err, -errno, "cannot open disk image '%s'", o->filename);
-    if (o->locking && (r = file_lock(fd, !read_only, o->filename, err)) < 0) {
+    if (o->locking && (r = lock_patiently(fd, !read_only, o->filename, err)) < 0) {
         /* A file system without locks is no reason not to run, unless locks were asked for. */
         if (r == -EAGAIN || o->locking_must)
             return r;

@@ -61,6 +61,7 @@ static void fail_pending(struct primary *p, const char *why)
         struct error err;
         struct primary_fds none = { .count = 0 };
         error_set(&err, -EINVAL, "%s", why);
+        err.code = -EPIPE;
         list_del(&w->link);
         w->cb(w->opaque, NULL, &none, &err);
         free(w);

@@ -68,7 +68,8 @@ int primary_new(struct loop *loop, int fd, const struct primary_ops *ops, void *
 void primary_free(struct primary *primary);             /* NULL allowed */
 
 /* fds are sent (duplicated by the kernel), and stay the caller's. cb is called exactly once: with
- * the answer and its descriptors, or with an error when the peer said so or the channel closed.
+ * the answer and its descriptors, or with an error when the peer said so or the channel closed (then
+ * err->code is -EPIPE).
  * args is borrowed; NULL: {}. */
 typedef void primary_answer_fn(void *opaque, json_t *answer, struct primary_fds *in,
                                const struct error *err);

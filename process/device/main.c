@@ -317,6 +317,7 @@ static int run(struct program *program, struct error *err)
         return r;
 
     service->keep_running = program->options.keep_running;
+    service->clients_only = !program->options.channel && !program->options.has_qmp;
     if (program->options.paused)
         service_pause(service);
     r = start_servers(program, err);

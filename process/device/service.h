@@ -26,6 +26,8 @@ struct service {
     const char *name;
     bool paused;
     bool keep_running;
+    bool clients_only;                  /* neither a primary channel nor a monitor, ever: it ends
+                                         * with the last client that can come */
 };
 
 int service_init(struct service *service, const char *name, struct error *err) MUST_CHECK;

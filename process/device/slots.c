@@ -24,6 +24,22 @@ struct slot {
     struct watch *watch;            /* on listener; asleep while a client is there */
 };
 
+/* Somebody is there, or may come. */
+static bool has_clients(const struct slot *slot)
+{
+    return slot->watch || endpoint_has_client(slot->endpoint);
+}
+
+static void end_if_forsaken(struct service *service, int status)
+{
+    if (!service->clients_only || service->keep_running)
+        return;
+    list_for_each(struct slot, slot, &service->slots, link)
+        if (has_clients(slot))
+            return;
+    loop_quit(service->loop, status);
+}
+
 static void on_client_gone(void *opaque, const char *reason)
 {
     struct slot *slot = opaque;
@@ -35,6 +51,7 @@ static void on_client_gone(void *opaque, const char *reason)
     }
     if (slot->watch)
         watch_set_events(slot->watch, EPOLLIN);
+    end_if_forsaken(slot->service, reason ? 1 : 0);
 }
 
 /* Where it lies on the bus of the machine is the machine's business; here it has its own. */

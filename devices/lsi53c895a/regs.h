@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Registers of the LSI53C895A, by the names and bits of its Technical Manual (version 2.2, April
+ * 2001), chapter 4. Offsets into BAR 0 (I/O) and BAR 1 (memory).
+ */
+#ifndef LSI53C895A_REGS_H
+#define LSI53C895A_REGS_H
+
+enum {
+    SCNTL0 = 0x00, SCNTL1 = 0x01, SCNTL2 = 0x02, SCNTL3 = 0x03, SCID = 0x04, SXFER = 0x05,
+    SDID = 0x06, GPREG = 0x07, SFBR = 0x08, SOCL = 0x09, SSID = 0x0a, SBCL = 0x0b, DSTAT = 0x0c,
+    SSTAT0 = 0x0d, SSTAT1 = 0x0e, SSTAT2 = 0x0f, DSA = 0x10, ISTAT0 = 0x14, ISTAT1 = 0x15,
+    MBOX0 = 0x16, MBOX1 = 0x17, CTEST0 = 0x18, CTEST1 = 0x19, CTEST2 = 0x1a, CTEST3 = 0x1b,
+    TEMP = 0x1c, DFIFO = 0x20, CTEST4 = 0x21, CTEST5 = 0x22, CTEST6 = 0x23, DBC = 0x24,
+    DCMD = 0x27, DNAD = 0x28, DSP = 0x2c, DSPS = 0x30, SCRATCHA = 0x34, DMODE = 0x38, DIEN = 0x39,
+    SBR = 0x3a, DCNTL = 0x3b, ADDER = 0x3c, SIEN0 = 0x40, SIEN1 = 0x41, SIST0 = 0x42, SIST1 = 0x43,
+    SLPAR = 0x44, SWIDE = 0x45, MACNTL = 0x46, GPCNTL = 0x47, STIME0 = 0x48, STIME1 = 0x49,
+    RESPID0 = 0x4a, RESPID1 = 0x4b, STEST0 = 0x4c, STEST1 = 0x4d, STEST2 = 0x4e, STEST3 = 0x4f,
+    SIDL = 0x50, STEST4 = 0x52, SODL = 0x54, CCNTL0 = 0x56, CCNTL1 = 0x57, SBDL = 0x58,
+    SCRATCHB = 0x5c, SCRATCHC = 0x60 /* to SCRATCHR, 0x9c */, MMRS = 0xa0, MMWS = 0xa4, SFS = 0xa8,
+    DRS = 0xac, SBMS = 0xb0, DBMS = 0xb4, DNAD64 = 0xb8, PMJAD1 = 0xc0, PMJAD2 = 0xc4, RBC = 0xc8,
+    UA = 0xcc, ESA = 0xd0, IA = 0xd4, SBC = 0xd8, CSBC = 0xdc,
+};
+
+/* SCSI core. */
+enum { SCNTL0_START = 0x20, SCNTL0_TRG = 0x01 };
+enum { SCNTL1_CON = 0x10, SCNTL1_RST = 0x08, SCNTL1_IARB = 0x02 };
+enum { SCNTL2_SDU = 0x80, SCNTL2_CHM = 0x40, SCNTL2_WSS = 0x08, SCNTL2_WSR = 0x01 };
+enum { SCNTL3_EWS = 0x08, SCNTL3_CCF = 0x07 };
+enum { SCID_RRE = 0x40 };
+enum { SSID_VAL = 0x80 };
+/* SOCL, SBCL; the low three name the phase. */
+enum { BUS_REQ = 0x80, BUS_ACK = 0x40, BUS_BSY = 0x20, BUS_SEL = 0x10, BUS_ATN = 0x08 };
+enum { SSTAT0_WOA = 0x04, SSTAT0_RST = 0x02 };
+enum { SSTAT2_LDSC = 0x02 };
+
+/* DMA core and SCRIPTS processor. */
+enum { DSTAT_DFE = 0x80, DSTAT_MDPE = 0x40, DSTAT_BF = 0x20, DSTAT_ABRT = 0x10, DSTAT_SSI = 0x08,
+       DSTAT_SIR = 0x04, DSTAT_IID = 0x01 };
+enum { ISTAT0_ABRT = 0x80, ISTAT0_SRST = 0x40, ISTAT0_SIGP = 0x20, ISTAT0_SEM = 0x10,
+       ISTAT0_CON = 0x08, ISTAT0_INTF = 0x04, ISTAT0_SIP = 0x02, ISTAT0_DIP = 0x01 };
+enum { ISTAT1_SRUN = 0x02, ISTAT1_SI = 0x01 };
+enum { CTEST2_SIGP = 0x40, CTEST2_PCICIE = 0x08 };
+enum { CTEST3_FLF = 0x08, CTEST3_CLF = 0x04 };
+enum { DMODE_MAN = 0x01 };
+enum { DCNTL_SSM = 0x10, DCNTL_STD = 0x04, DCNTL_IRQD = 0x02, DCNTL_PFF = 0x40 };
+enum { STEST1_QEN = 0x08, STEST1_QSEL = 0x04 };
+enum { STEST2_ROF = 0x40 };
+enum { STEST3_CSF = 0x02 };
+enum { STEST4_LVD = 0xc0, STEST4_LOCK = 0x20 };
+enum { STIME1_GENSF = 0x20, STIME1_HTHSF = 0x10 };
+enum { CCNTL0_ENPMJ = 0x80, CCNTL0_PMJCTL = 0x40, CCNTL0_ENNDJ = 0x20 };
+enum { CCNTL1_DDAC = 0x08, CCNTL1_64TIMOD = 0x04, CCNTL1_EN64TIBMV = 0x02,
+       CCNTL1_EN64DBMV = 0x01 };
+
+/* SIST1 in the high byte, SIST0 in the low one; SIEN likewise. */
+enum { SIST_SBMC = 0x1000, SIST_STO = 0x0400, SIST_GEN = 0x0200, SIST_HTH = 0x0100, SIST_MA = 0x80,
+       SIST_CMP = 0x40, SIST_SEL = 0x20, SIST_RSL = 0x10, SIST_SGE = 0x08, SIST_UDC = 0x04,
+       SIST_RST = 0x02, SIST_PAR = 0x01,
+       SIST_ALL = 0x17ff, SIST_NONFATAL = SIST_GEN | SIST_HTH | SIST_CMP | SIST_SEL | SIST_RSL };
+
+/* Phases as instructions and the bus encode them: MSG, C/D, I/O. */
+enum { PHASE_DATA_OUT, PHASE_DATA_IN, PHASE_COMMAND, PHASE_STATUS,
+       PHASE_MESSAGE_OUT = 6, PHASE_MESSAGE_IN = 7 };
+enum { PHASE_IO = 1 };
+
+/* Messages: SPI-2, 10; SCSI-2, 6.6. */
+enum {
+    MSG_COMMAND_COMPLETE = 0x00, MSG_EXTENDED = 0x01, MSG_SAVE_DATA_POINTER = 0x02,
+    MSG_RESTORE_POINTERS = 0x03, MSG_DISCONNECT = 0x04, MSG_INITIATOR_DETECTED_ERROR = 0x05,
+    MSG_ABORT = 0x06, MSG_REJECT = 0x07, MSG_NOP = 0x08, MSG_PARITY_ERROR = 0x09,
+    MSG_BUS_DEVICE_RESET = 0x0c, MSG_ABORT_TAG = 0x0d, MSG_CLEAR_QUEUE = 0x0e,
+    MSG_LOGICAL_UNIT_RESET = 0x17, MSG_SIMPLE_TAG = 0x20, MSG_HEAD_TAG = 0x21,
+    MSG_ORDERED_TAG = 0x22, MSG_IGNORE_WIDE_RESIDUE = 0x23, MSG_IDENTIFY = 0x80,
+    MSG_IDENTIFY_DISCONNECT = 0x40,
+    EXT_SDTR = 0x01, EXT_WDTR = 0x03, EXT_PPR = 0x04,
+};
+
+#endif

@@ -70,6 +70,7 @@ enum obj_service {
     SERVICE_CHARDEV,            /* struct chardev_set * */
     SERVICE_NET,
     SERVICE_MACHINE,            /* the CPU process's machine */
+    SERVICE_REMOTE,             /* struct proxy_owner *, remote/proxy.h */
     SERVICE_COUNT
 };
 

@@ -15,6 +15,18 @@ struct loop *pci_device_loop(struct pci_device *pdev) { return pdev->obj->tree->
 struct pci_bus *pci_device_bus(struct pci_device *pdev) { return pdev->bus; }
 unsigned pci_device_devfn(struct pci_device *pdev) { return pdev->devfn; }
 struct address_space *pci_device_dma(struct pci_device *pdev) { return pdev->bus->config.dma; }
+
+bool pci_device_gsi(struct pci_device *pdev, unsigned *ret_gsi)
+{
+    const struct pci_bus_config *config = &pdev->bus->config;
+    unsigned pin = pdev->config[PCI_INTERRUPT_PIN];
+
+    if (!pin || !config->ops->gsi)
+        return false;
+    *ret_gsi = config->ops->gsi(config->opaque, pdev->devfn, pin - 1);
+    return true;
+}
+
 uint8_t *pci_config(struct pci_device *pdev) { return pdev->config; }
 uint8_t *pci_config_wmask(struct pci_device *pdev) { return pdev->wmask; }
 uint8_t *pci_config_w1c(struct pci_device *pdev) { return pdev->w1c; }

@@ -54,6 +54,8 @@ void pci_config_access_write(struct pci_bus *bus, unsigned bus_nr, unsigned devf
 struct pci_device *pci_bus_device(struct pci_bus *bus, unsigned devfn);     /* NULL: none */
 struct pci_bus *pci_device_bus(struct pci_device *pdev);
 unsigned pci_device_devfn(struct pci_device *pdev);
+/* The line its interrupt pin is wired to; false if it has no pin or the bus cannot say. */
+bool pci_device_gsi(struct pci_device *pdev, unsigned *ret_gsi);
 /* The address space its DMA goes to. An endpoint gives each device its own. */
 struct address_space *pci_device_dma(struct pci_device *pdev);
 

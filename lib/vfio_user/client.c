@@ -190,15 +190,23 @@ static void finish(struct vfu_client *c, struct vfu_msg *reply)
         vfu_msg_close_fds(reply);
 }
 
-/* The peer refused, or the connection failed: says which. */
-static int explain(struct vfu_client *c, int r, unsigned command, struct error *err)
+int vfu_client_explain(struct vfu_client *c, int r, const char *what, struct error *err)
 {
     if (vfu_client_alive(c))
-        return error_set(err, r, "the device process refuses %s", vfu_command_name(command));
+        return error_set(err, r, "%s", what);
     pthread_mutex_lock(&c->reason_lock);
     error_set(err, -EINVAL, "the device process's channel failed: %s", c->reason);
     pthread_mutex_unlock(&c->reason_lock);
     return r;
+}
+
+/* The peer refused, or the connection failed: says which. */
+static int explain(struct vfu_client *c, int r, unsigned command, struct error *err)
+{
+    char what[80];
+
+    snprintf(what, sizeof what, "the device process refuses %s", vfu_command_name(command));
+    return vfu_client_explain(c, r, what, err);
 }
 
 /* The server said something that cannot be: it is not to be trusted any further. */

@@ -45,6 +45,8 @@ void vfu_client_free(struct vfu_client *client);
 bool vfu_client_alive(const struct vfu_client *client);
 /* Ends the connection from our side; calls in progress return. Any thread. */
 void vfu_client_fail(struct vfu_client *client, const char *reason);
+/* For who got r < 0 from an access: sets err to "what", and why, and returns r. Any thread. */
+int vfu_client_explain(struct vfu_client *client, int r, const char *what, struct error *err);
 /* What the server said of itself; constant. */
 const struct vfu_caps *vfu_client_server(const struct vfu_client *client);
 

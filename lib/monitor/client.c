@@ -21,7 +21,8 @@ static bool out_pending(const struct client *c) { return c->out_sent < c->out_le
 /* May the next command be read? */
 static bool may_read(const struct client *c)
 {
-    return !c->dead && !c->at_eof && !c->call && c->out_len - c->out_sent < CLIENT_OUT_SOFT;
+    return !c->dead && !c->at_eof && !c->call && !c->monitor->on_hold &&
+           c->out_len - c->out_sent < CLIENT_OUT_SOFT;
 }
 
 static void update_events(struct client *c)
@@ -107,7 +108,8 @@ static void run_buffered(struct client *c)
     struct error err;
     json_t *message;
 
-    while (!c->dead && !c->call && c->out_len - c->out_sent < CLIENT_OUT_SOFT) {
+    while (!c->dead && !c->call && !c->monitor->on_hold &&
+           c->out_len - c->out_sent < CLIENT_OUT_SOFT) {
         int r = json_stream_next(&c->in, &message, &err);
         if (r == 0)
             break;

@@ -48,6 +48,7 @@ struct monitor {
     struct loop *loop;
     const struct monitor_config *config;
     struct list clients, ports;
+    bool on_hold;
 };
 
 /* monitor.c */

@@ -38,6 +38,13 @@ void monitor_free(struct monitor *m)
     free(m);
 }
 
+void monitor_hold(struct monitor *m, bool hold)
+{
+    m->on_hold = hold;
+    list_for_each(struct client, c, &m->clients, link)
+        client_go_on(c);
+}
+
 bool monitor_connected(const struct monitor *m) { return !list_empty(&m->clients); }
 
 json_t *monitor_version(const struct monitor *m)

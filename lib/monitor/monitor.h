@@ -86,6 +86,9 @@ int monitor_open(struct monitor *monitor, const struct monitor_spec *spec, struc
 /* A client on descriptors that are open already (they may be the same); takes both. */
 int monitor_attach(struct monitor *monitor, int in_fd, int out_fd, struct error *err) MUST_CHECK;
 
+/* While on hold clients can connect and are greeted, but what they say waits. */
+void monitor_hold(struct monitor *monitor, bool hold);
+
 /* Some client is connected. */
 bool monitor_connected(const struct monitor *monitor);
 

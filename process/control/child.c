@@ -345,8 +345,7 @@ static void failed_while_starting(struct child *c, const char *how, bool told)
     char title[160];
 
     if (!told)
-        error_set(&err, -EINVAL, "%s was %s%s", child_title(c, title, sizeof title),
-                  strncmp(how, "ended", 5) ? "" : "not expected to end but ", how);
+        error_set(&err, -EINVAL, "%s failed: %s", child_title(c, title, sizeof title), how);
     vm_start_failed(c->vm, &err);
 }
 

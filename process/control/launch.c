@@ -72,8 +72,6 @@ static int give_node(struct vm *vm, const struct node_config *n, struct error *e
     struct child *child = child_at(vm, n->place);
     if (!child)
         return error_set(err, -EINVAL, "its process has ended");
-    if (n->place == IN_CPU_PROCESS)
-        log_info("%s: the CPU process holds this image, since its device has no rid=", n->label);
     int r = block_options_open_files(n->options, fds, ARRAY_SIZE(fds), &count, &options, err);
     if (r == 0) {
         r = child_step(child, n->label, "blockdev-add", options, fds, count);
@@ -278,6 +276,7 @@ static int open_monitors(struct vm *vm, struct error *err)
 {
     bool wait = false;
 
+    monitor_hold(vm->monitor, true);
     for (unsigned i = 0; i < vm->config->nmonitors; i++) {
         const struct monitor_spec *spec = &vm->config->monitors[i];
         int r = monitor_open(vm->monitor, spec, err);
@@ -337,6 +336,15 @@ static int launch(struct vm *vm, struct channels *channels, struct error *err)
     return r;
 }
 
+/* A device without rid= brings its images into the process of the CPUs. The user shall know. */
+static void tell_local_images(const struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->config->nnodes; i++)
+        if (vm->config->nodes[i].place == IN_CPU_PROCESS)
+            log_info("%s: the CPU process holds this image, since its device has no rid=",
+                     vm->config->nodes[i].label);
+}
+
 int vm_launch(struct vm *vm, struct error *err)
 {
     struct channels *channels = malloc(sizeof *channels);
@@ -351,7 +359,10 @@ int vm_launch(struct vm *vm, struct error *err)
         if (channels->fds[i] >= 0)
             close(channels->fds[i]);
     free(channels);
-    if (r == 0)
+    if (r == 0) {
         vm->phase = VM_UP;
+        monitor_hold(vm->monitor, false);
+        tell_local_images(vm);
+    }
     return r;
 }

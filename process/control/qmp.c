@@ -18,8 +18,7 @@ static const char *text_of(json_t *args, const char *key)
 static int not_up(const struct vm *vm, struct error *err)
 {
     return vm->phase == VM_UP && vm->cpu && vm->cpu->primary ? 0
-        : error_set(err, -EINVAL, vm->phase == VM_STARTING ? "the machine is still being set up"
-                                                           : "the machine is ending");
+        : error_set(err, -EINVAL, "the machine is ending");
 }
 
 /* ---- one child's answer, passed on ---- */

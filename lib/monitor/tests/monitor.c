@@ -374,6 +374,27 @@ TEST(input_that_cannot_be_polled_is_read_all_the_same)
     fixture_fini(&f);
 }
 
+TEST(on_hold_clients_are_greeted_and_their_commands_wait)
+{
+    struct fixture f;
+
+    fixture_init(&f);
+    monitor_hold(f.monitor, true);
+    int fd = connect_client(&f);
+    CHECK_HAS(hear(fd), "QMP");
+    say(&f, fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"open\",\"id\":4}");
+    CHECK_STR(hear(fd), "");
+    monitor_hold(f.monitor, false);
+    turn(&f);
+    CHECK_STR(hear(fd), "{\"return\": {}}\r\n");
+    CHECK_HAS(hear(fd), "\"id\": 4");
+    monitor_hold(f.monitor, true);
+    close(fd);
+    turn(&f);
+    CHECK(!monitor_connected(f.monitor));           /* a client may leave all the same */
+    fixture_fini(&f);
+}
+
 /* ---- specs and sockets ---- */
 
 TEST(specs_are_qemus)

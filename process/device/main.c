@@ -355,8 +355,10 @@ int main(int argc, char *argv[])
     if (r == 0) {
         set_log_name(&program);
         r = answer_help(&program, &err);
-        if (r > 0)
+        if (r > 0) {
+            device_options_fini(&program.options);
             return fflush(stdout) == 0 ? 0 : 1;
+        }
     }
     if (r == 0)
         r = close_strays(&program.options, &err);

@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from device_process import wait_for
+
 DEVICE = "lsi53c895a,id=lsi0"
 
 # arguments ({tmp}: an empty folder, {image}: a raw disk image) → what the sentence must say
@@ -72,15 +74,13 @@ def test_a_mistake_gives_one_sentence(start, tmp_path, image, args, sentence):
 def test_images_are_locked_against_others(start, tmp_path, image):
     blockdev = f"driver=file,node-name=f,filename={image}"
     first = start(f"unix:{tmp_path}/1,server", "-blockdev", blockdev)
-    while not os.path.exists(tmp_path / "1"):
-        assert first.child.poll() is None
+    wait_for(lambda: os.path.exists(tmp_path / "1"), "the first socket")
     second = start(f"unix:{tmp_path}/2,server", "-blockdev", blockdev)
     assert second.wait() == 1
     assert "in use by another process" in second.text
     assert first.stop() == 0
     third = start(f"unix:{tmp_path}/3,server", "-blockdev", blockdev)
-    while not os.path.exists(tmp_path / "3"):
-        assert third.child.poll() is None
+    wait_for(lambda: os.path.exists(tmp_path / "3"), "the third socket")
     assert third.stop() == 0
 
 
@@ -109,9 +109,7 @@ def test_a_socket_file_left_behind_is_replaced(start, tmp_path):
     stale.close()
     process = start(f"unix:{path},server")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-        for _ in range(1000):
-            if client.connect_ex(str(path)) == 0:
-                break
-            assert process.child.poll() is None, process.wait()
+        wait_for(lambda: client.connect_ex(str(path)) == 0, "the socket")
+        client.settimeout(20)
         assert b"READY" in client.recv(1000)
     assert process.wait() == 0

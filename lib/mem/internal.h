@@ -22,6 +22,8 @@ struct mem_region {
 
     const struct mem_ops *ops;      /* MEM_IO */
     void *opaque;
+    void (*release)(void *held);    /* NULL: nothing is held */
+    void *held;
     struct mem_region *target;      /* MEM_ALIAS */
     uint64_t target_off;
     int fd;                         /* MEM_RAM */

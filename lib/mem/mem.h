@@ -44,6 +44,10 @@ int mem_ram_new(const char *name, int fd, uint64_t off, uint64_t size, bool read
 struct mem_region *mem_region_get(struct mem_region *region);
 void mem_region_put(struct mem_region *region);         /* NULL allowed */
 
+/* What `opaque` lives in stays until the region has gone, from every view: release(held) is called
+ * then, from any thread, maybe under the lock. For regions that are called without the lock. */
+void mem_region_hold(struct mem_region *region, void (*release)(void *held), void *held);
+
 /* Tells the region that its opaque goes away: from here on I/O reads all ones. Waits for nobody:
  * call under the lock. */
 void mem_region_orphan(struct mem_region *region);

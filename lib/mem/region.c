@@ -107,8 +107,16 @@ void mem_region_put(struct mem_region *r)
     if (r->fd >= 0)
         close(r->fd);
     mem_region_put(r->target);
+    if (r->release)
+        r->release(r->held);
     free(r->name);
     free(r);
+}
+
+void mem_region_hold(struct mem_region *r, void (*release)(void *held), void *held)
+{
+    r->release = release;
+    r->held = held;
 }
 
 static uint64_t orphan_read(void *opaque, uint64_t off, unsigned len) { return UINT64_MAX; }

@@ -154,6 +154,8 @@ static int bar_install(struct pci_device *pdev, unsigned bar, const struct pci_b
     return 0;
 }
 
+static void put_object(void *obj) { object_put(obj); }
+
 int pci_bar_set(struct pci_device *pdev, unsigned bar, const struct pci_bar_info *info,
                 struct error *err)
 {
@@ -166,6 +168,8 @@ int pci_bar_set(struct pci_device *pdev, unsigned bar, const struct pci_bar_info
     struct mem_region *inner = mem_io_new(pci_device_name(pdev), info->size, &b->ops, b);
     if (!inner)
         return error_oom(err);
+    if (info->unlocked)             /* a call may begin just before the device is removed */
+        mem_region_hold(inner, put_object, object_get(pdev->obj));
     r = bar_install(pdev, bar, info, inner, err);
     mem_region_put(inner);
     return r;

@@ -18,16 +18,27 @@ bool proxy_alive(struct pci_device *pdev)
 
 /* ---- accesses, on vCPU threads without the lock ---- */
 
+/* False once the proxy is being removed, or does not work yet. To be left in any case. */
+static bool enter(struct proxy *p)
+{
+    atomic_fetch_add(&p->users, 1);
+    return atomic_load(&p->live);
+}
+
+static void leave(struct proxy *p) { atomic_fetch_sub(&p->users, 1); }
+
 static uint64_t proxy_bar_read(struct pci_device *pdev, unsigned bar, uint64_t off, unsigned len)
 {
     struct proxy *p = pci_device_self(pdev);
+    uint64_t val = UINT64_MAX;
     uint8_t buf[8];
 
-    atomic_fetch_add(&p->users, 1);
-    uint64_t val = p->client && vfu_client_read(p->client, bar, off, buf, len) == 0
-        ? le_load(buf, len) : UINT64_MAX;
-    proxy_irq_touched(p);
-    atomic_fetch_sub(&p->users, 1);
+    if (enter(p)) {
+        if (vfu_client_read(p->client, bar, off, buf, len) == 0)
+            val = le_load(buf, len);
+        proxy_irq_touched(p);
+    }
+    leave(p);
     return val;
 }
 
@@ -38,11 +49,10 @@ static void proxy_bar_write(struct pci_device *pdev, unsigned bar, uint64_t off,
     bool posted = !(pci_bar_info(pdev, bar)->flags & PCI_BAR_IO);   /* as on a bus */
     uint8_t buf[8];
 
-    atomic_fetch_add(&p->users, 1);
     le_store(buf, 8, val);
-    if (p->client && vfu_client_write(p->client, bar, off, buf, len, posted) == 0)
+    if (enter(p) && vfu_client_write(p->client, bar, off, buf, len, posted) == 0)
         proxy_irq_touched(p);
-    atomic_fetch_sub(&p->users, 1);
+    leave(p);
 }
 
 /* How many of the len bytes at off are answered here. */
@@ -59,7 +69,7 @@ static uint32_t config_read(struct proxy *p, unsigned off, unsigned len)
     unsigned near = count_near(p, off, len);
     uint8_t buf[4];
 
-    if (!p->client || !vfu_client_alive(p->client))
+    if (!vfu_client_alive(p->client))
         return UINT32_MAX;
     memset(buf, 0xff, sizeof buf);
     if (near < len && range_inside(off, len, p->config_size) &&
@@ -79,32 +89,35 @@ static uint32_t proxy_config_read(struct pci_device *pdev, unsigned off, unsigne
 {
     struct proxy *p = pci_device_self(pdev);
 
-    atomic_fetch_add(&p->users, 1);
-    uint32_t val = config_read(p, off, len);
-    atomic_fetch_sub(&p->users, 1);
+    uint32_t val = enter(p) ? config_read(p, off, len) : UINT32_MAX;
+    leave(p);
     return val;
 }
 
 /* The device first, so that nothing is mapped here that it does not decode yet. */
+static void config_write(struct proxy *p, unsigned off, unsigned len, uint32_t val)
+{
+    uint8_t buf[4];
+
+    le_store(buf, 4, val);
+    if (range_inside(off, len, p->config_size) &&
+        vfu_client_write(p->client, VFU_CONFIG, off, buf, len, false) < 0 &&
+        !vfu_client_alive(p->client))
+        return;
+    proxy_lock(p);
+    pci_config_write_default(p->pdev, off, len, val);
+    proxy_unlock(p);
+    proxy_irq_follow(p);
+    proxy_irq_touched(p);
+}
+
 static void proxy_config_write(struct pci_device *pdev, unsigned off, unsigned len, uint32_t val)
 {
     struct proxy *p = pci_device_self(pdev);
-    uint8_t buf[4];
 
-    atomic_fetch_add(&p->users, 1);
-    le_store(buf, 4, val);
-    if (p->client && vfu_client_alive(p->client)) {
-        int r = range_inside(off, len, p->config_size)
-            ? vfu_client_write(p->client, VFU_CONFIG, off, buf, len, false) : 0;
-        if (r == 0 || vfu_client_alive(p->client)) {
-            proxy_lock(p);
-            pci_config_write_default(pdev, off, len, val);
-            proxy_unlock(p);
-            proxy_irq_follow(p);
-            proxy_irq_touched(p);
-        }
-    }
-    atomic_fetch_sub(&p->users, 1);
+    if (enter(p) && vfu_client_alive(p->client))
+        config_write(p, off, len, val);
+    leave(p);
 }
 
 /* ---- failure ---- */
@@ -305,7 +318,8 @@ static int proxy_realize(struct pci_device *pdev, struct error *err)
         return r;
     proxy_ram_init(p);
     if (!vfu_client_alive(p->client))
-        return error_set(err, -EPIPE, "its channel failed while it got the guest's memory");
+        return vfu_client_explain(p->client, -EPIPE, "", err);
+    atomic_store(&p->live, true);
     return 0;
 }
 
@@ -315,15 +329,16 @@ static void proxy_unrealize(struct pci_device *pdev)
 
     if (p->channel_fd >= 0)
         close(TAKE_FD(p->channel_fd));
+    atomic_store(&p->live, false);
     if (p->client) {
         proxy_ram_fini(p);
-        proxy_irq_fini(p);
         vfu_client_fail(p->client, "the device is removed");
         while (atomic_load(&p->users)) {        /* who waits for an answer returns now */
             proxy_unlock(p);
             usleep(UNREALIZE_WAIT_US);
             proxy_lock(p);
         }
+        proxy_irq_fini(p);
         vfu_client_free(TAKE_PTR(p->client));
     }
     channel_source_put(TAKE_PTR(p->source));

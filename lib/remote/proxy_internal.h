@@ -34,7 +34,8 @@ struct proxy {
     struct channel_source *source;  /* the primary channel it came over; may be NULL */
     unsigned config_size;           /* bytes of it that exist, at most 256 */
     bool near[PCI_CONFIG_SIZE];     /* bytes that are answered here */
-    atomic_uint users;              /* threads inside an access */
+    atomic_uint users;              /* threads inside an access; counted before `live` is read */
+    atomic_bool live;               /* client may be used by them */
 
     struct mem_listener listener;
     bool listening;

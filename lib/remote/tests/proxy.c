@@ -707,6 +707,38 @@ TEST(a_proxy_can_be_removed_while_a_cpu_waits_for_it)
     world_end(&w);
 }
 
+static void *read_for_a_while(void *opaque)
+{
+    struct world *w = opaque;
+    while (!w->failures) {
+        rd(w, BAR0 + TOY_SCRATCH);
+        cfg(w, 0, 4);
+    }
+    return NULL;
+}
+
+TEST(a_proxy_can_be_removed_under_the_feet_of_two_cpus)
+{
+    for (int i = 0; i < 20; i++) {
+        struct world w;
+        pthread_t cpus[2];
+
+        begin(&w, false);
+        program(&w);
+        for (int c = 0; c < 2; c++)
+            pthread_create(&cpus[c], NULL, read_for_a_while, &w);
+        usleep(1000 + 137 * i);
+        pthread_mutex_lock(&w.lock);
+        object_destroy(TAKE_PTR(w.obj));
+        pthread_mutex_unlock(&w.lock);
+        usleep(2000);
+        w.failures = 1;
+        for (int c = 0; c < 2; c++)
+            pthread_join(cpus[c], NULL);
+        world_end(&w);
+    }
+}
+
 /* ---- servers that lie ---- */
 
 struct lies {

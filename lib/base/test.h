@@ -14,8 +14,8 @@
 #include <stdio.h>
 
 enum { TESTS_MAX = 512 };
-static struct CMUnitTest tests_[TESTS_MAX];
-static size_t tests_count_;
+static struct CMUnitTest tests_[TESTS_MAX] __attribute__((unused));
+static size_t tests_count_ __attribute__((unused));
 
 #define TEST(fn)                                                                    \
     static void fn##_body_(void);                                                   \

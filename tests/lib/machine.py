@@ -87,12 +87,13 @@ class Machine:
         self.args += [str(arg) for arg in args]
         return self
 
-    def linux(self, script, append="", **variables):
-        """Boots the Linux guest (tests/lab/guest) and has it run script."""
+    def linux(self, script, append="", image=None, **variables):
+        """Boots the Linux guest (tests/lab/guest) and has it run script. image: another form of
+        the kernel than bzImage."""
         k = kernel.get()
         words = ["console=ttyS0", "quiet", "mitigations=off", append, f"bulkhead.run={script}"]
         words += [f"bulkhead.{name}={value}" for name, value in variables.items()]
-        return self.add("-kernel", k.bzimage, "-initrd", guest.get(k),
+        return self.add("-kernel", image or k.bzimage, "-initrd", guest.get(k),
                         "-append", " ".join(filter(None, words)))
 
     def device_process(self, name):
@@ -123,8 +124,9 @@ class Machine:
 
     # --- its life ---
 
-    def start(self):
-        command = [*self._program(), *self.args, "-nographic", "-no-reboot"]
+    def start(self, no_reboot=True):
+        command = [*self._program(), *self.args, "-nographic"]
+        command += ["-no-reboot"] if no_reboot else []
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, cwd=self.folder,
                                         start_new_session=True)

@@ -6,7 +6,8 @@ import os
 from . import TOP, cache_dir, cpio, host, kernel
 
 SCRIPTS = os.path.join(TOP, "tests", "lab", "guest")
-MODULES = ("sym53c8xx", "sd_mod", "sr_mod", "sg", "ext4", "isofs", "crc32c_generic")
+MODULES = ("sym53c8xx", "sd_mod", "sr_mod", "sg", "ext4", "isofs", "crc32c_generic",
+           "button", "evdev")
 PROGRAMS = ("mke2fs", "e2fsck", "sg_inq", "sg_turs", "sg_reset", "sg_raw", "sg_readcap")
 LINKS = {"usr/sbin/mkfs.ext4": "mke2fs",
          "sbin/modprobe": "/bin/busybox"}   # the kernel's own requests go there

@@ -235,23 +235,14 @@ static void on_cpu_event(struct vm *vm, const char *name, json_t *data)
         vm_shutdown(vm, false, "host-ui", 0);
         return;
     }
-    if (!strcmp(name, "STOP")) {
-        vm->running = false;
-        if (!strcmp(vm->status, "running"))
-            vm->status = "paused";
-    } else if (!strcmp(name, "RESUME")) {
-        vm->running = true;
-        vm->status = "running";
-    } else if (!strcmp(name, "GUEST_PANICKED")) {
+    if (!strcmp(name, "GUEST_PANICKED")) {
         log_warn("the guest panicked");
-        if (vm->config->panic_shuts_down) {
-            vm_event(vm, name, json_incref(data));
+        vm_event(vm, name, json_incref(data));
+        if (vm->config->panic_shuts_down)
             vm_shutdown(vm, true, "guest-panic", 0);
-            return;
-        }
-        if (!vm->running)
-            vm->status = "guest-panicked";
-    } else if (!strcmp(name, "CHANNEL_FAILED") && is_string(data, "device")) {
+        return;
+    }
+    if (!strcmp(name, "CHANNEL_FAILED") && is_string(data, "device")) {
         log_error("device '%.80s' failed: %.200s", json_string_value(json_object_get(data, "device")),
                   is_string(data, "reason") ? json_string_value(json_object_get(data, "reason"))
                                             : "its channel ended");

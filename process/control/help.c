@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* -device help and -device CLASS,help: a device process is started and asked, for it has the classes. */
+/* -device help and -device CLASS,help: the CPU process is started and asked, for it has all classes. */
 #include "vm.h"
 
 #include <errno.h>
@@ -21,7 +21,8 @@ static void print_types(json_t *list)
 
     printf("Devices:\n");
     json_array_foreach(list, i, item)
-        printf("  %-20s %s\n", text_of(item, "name"), text_of(item, "summary"));
+        if (!json_is_true(json_object_get(item, "abstract")))
+            printf("  %-20s %s\n", text_of(item, "name"), text_of(item, "summary"));
 }
 
 static void print_props(const char *class_name, json_t *list)
@@ -52,9 +53,9 @@ int device_help(const char *class_name, struct error *err)
         json_decref(args);
         return r;
     }
-    r = program_find("bulkhead-dev", "device", &path, err);
+    r = program_find("bulkhead-cpu", "cpu", &path, err);
     if (r == 0) {
-        r = child_spawn(vm, CHILD_DEVICE, "help", 0, path, "bulkhead-dev", NULL, err);
+        r = child_spawn(vm, CHILD_DEVICE, "help", 0, path, "bulkhead-cpu", NULL, err);
         free(path);
     }
     struct child *child = r == 0 ? child_at(vm, 0) : NULL;

@@ -47,6 +47,7 @@ static int pass_to(struct child *child, struct monitor_call *call, const char *c
         return r < 0 ? r : pass_to(vm->cpu, call, command, args, err);                          \
     }
 
+PASS_TO_CPU(run_query_status, "query-status")
 PASS_TO_CPU(run_query_kvm, "query-kvm")
 PASS_TO_CPU(run_query_pci, "query-pci")
 PASS_TO_CPU(run_query_cpus_fast, "query-cpus-fast")
@@ -125,8 +126,6 @@ static int switch_run_state(struct vm *vm, struct monitor_call *call, bool stop,
 
     if (r < 0)
         return r;
-    if (!stop && (!strcmp(vm->status, "shutdown") || !strcmp(vm->status, "guest-panicked")))
-        return error_set(err, -EINVAL, "the guest has ended; system_reset starts it anew");
     struct switching *s = malloc(sizeof *s);
     if (!s)
         return error_oom(err);
@@ -162,16 +161,6 @@ static int run_quit(void *opaque, struct monitor_call *call, json_t *args, json_
 }
 
 /* ---- what control knows itself ---- */
-
-static int run_query_status(void *opaque, struct monitor_call *call, json_t *args,
-                            json_t **ret_value, struct error *err)
-{
-    struct vm *vm = opaque;
-
-    *ret_value = json_pack("{s:s, s:b, s:b}", "status", vm->status, "running", vm->running,
-                           "singlestep", 0);
-    return 0;
-}
 
 static int run_query_version(void *opaque, struct monitor_call *call, json_t *args,
                              json_t **ret_value, struct error *err)

@@ -30,7 +30,6 @@ int vm_new(const struct config *config, struct vm **ret_vm, struct error *err)
     if (!vm)
         return error_oom(err);
     vm->config = config;
-    vm->status = "prelaunch";
     vm->chardev_names = json_object();
     list_init(&vm->children);
     int r = loop_new(&vm->loop, err);
@@ -121,10 +120,6 @@ void vm_shutdown(struct vm *vm, bool guest, const char *reason, int status)
     if (vm->phase == VM_ENDING)
         return;
     vm_event(vm, "SHUTDOWN", json_pack("{s:b, s:s}", "guest", guest, "reason", reason));
-    if (guest && vm->config->shutdown_pauses) {
-        vm->running = false;
-        vm->status = "shutdown";
-        return;
-    }
-    vm_end(vm, status);
+    if (!guest || !vm->config->shutdown_pauses)
+        vm_end(vm, status);
 }

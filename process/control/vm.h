@@ -43,8 +43,6 @@ struct vm {
     struct list children;       /* the CPU process first */
     struct child *cpu;          /* NULL: has ended */
     enum vm_phase phase;
-    const char *status;         /* RunState, as query-status has it */
-    bool running;
 
     bool start_failed;          /* VM_STARTING: err says why; err.text may be empty when the child
                                  * that failed has told the user already */

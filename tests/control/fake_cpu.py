@@ -20,6 +20,7 @@ def main():
     name = sys.argv[sys.argv.index("-name") + 1]
     wishes = {}
     log = None
+    status = "prelaunch"
 
     def send(message):
         channel.send(json.dumps(message).encode())
@@ -62,17 +63,24 @@ def main():
         if wishes.get("refuse") == command:
             send({"error": {"class": "GenericError", "desc": f"no {command} today"}, "id": number})
             continue
+        if command in ("stop", "cont") and status == "shutdown":
+            send({"error": {"class": "GenericError", "desc": "reset first"}, "id": number})
+            continue
         if command in ("stop", "cont"):
+            status = "paused" if command == "stop" else "running"
             send({"event": "STOP" if command == "stop" else "RESUME", "data": {}})
         if command == "quit" and wishes.get("quit") == "hang":
             time.sleep(600)
         answers = {"query-cpus-fast": [{"cpu-index": 0}], "query-block": [],
+                   "query-status": {"status": status, "running": status == "running",
+                                    "singlestep": False},
                    "query-named-block-nodes": [], "qom-list": [],
                    "sandbox-info": {"policy": name, "steps": []}}
         send({"return": answers.get(command, {}), "id": number})
         if command == "quit":
             return 0
         if command == "system_powerdown":
+            status = "shutdown"
             send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}})
         if command == "system_reset":
             send({"event": "RESET", "data": {"guest": False, "reason": "host-qmp-system-reset"}})

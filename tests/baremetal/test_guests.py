@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small guests of tests/guests, on any /dev/kvm."""
+"""The small guest beside this file, on any /dev/kvm."""
 import os
 import re
 import time
@@ -13,10 +13,10 @@ PASS, FAIL = 1, 3       # isa-debug-exit: (value << 1) | 1
 
 @pytest.fixture
 def guest(new_machine):
-    """A machine that runs one test of tests/guests."""
+    """A machine that runs one test of the guest."""
     def make(test, image="guest.elf", debug_exit=True, **settings):
         machine = new_machine(memory="64", **settings)
-        machine.add("-kernel", os.path.join(machine.programs.build, "tests", "guests", image),
+        machine.add("-kernel", os.path.join(machine.programs.build, "tests", "baremetal", "guest", image),
                     "-append", f"test={test}")
         if debug_exit:
             machine.add("-device", "isa-debug-exit,iobase=0xf4,iosize=4")

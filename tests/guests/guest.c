@@ -5,6 +5,7 @@
 enum { COM1 = 0x3f8, DEBUG_EXIT = 0xf4, PVH_MAGIC = 0x336ec578, MULTIBOOT_MAGIC = 0x2badb002 };
 
 const char *guest_command_line = "", *guest_boot_protocol = "unknown";
+uint32_t guest_boot_info;
 
 struct pvh_info { uint32_t magic, version, flags, modules; uint64_t modlist, cmdline, rsdp; };
 struct multiboot_info { uint32_t flags, mem_lower, mem_upper, boot_device, cmdline; };
@@ -154,6 +155,7 @@ void guest_start(uint32_t magic, uint32_t info)
     const struct pvh_info *pvh = (const void *)(uintptr_t)info;
     const struct multiboot_info *mb = (const void *)(uintptr_t)info;
 
+    guest_boot_info = info;
     if (magic == MULTIBOOT_MAGIC) {
         guest_boot_protocol = "multiboot";
         if (mb->flags & 4)

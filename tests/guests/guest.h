@@ -23,6 +23,7 @@ const char *guest_option(const char *key);
 bool option_is(const char *key, const char *value);
 extern const char *guest_command_line;
 extern const char *guest_boot_protocol;     /* "pvh", "multiboot" */
+extern uint32_t guest_boot_info;            /* where the protocol left its structure */
 
 /* Ends the machine by isa-debug-exit at 0xf4 with status * 2 + 1, or, where there is none, by ACPI. */
 void guest_exit(int status) __attribute__((noreturn));

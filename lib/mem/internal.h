@@ -20,7 +20,7 @@ struct mem_region {
     struct list link;               /* in container->children */
     struct list children;           /* highest priority first */
 
-    const struct mem_ops *ops;      /* MEM_IO */
+    const struct mem_ops *_Atomic ops;  /* MEM_IO; changes once, when orphaned */
     void *opaque;
     void (*release)(void *held);    /* NULL: nothing is held */
     void *held;

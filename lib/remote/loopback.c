@@ -266,13 +266,18 @@ int loopback_new(const struct loopback_config *config, struct loopback **ret_loo
     return 0;
 }
 
+static void quit(void *opaque, struct obj_tree *tree, struct pci_device *pdev)
+{
+    loop_quit(((struct loopback *)opaque)->far_loop, 0);
+}
+
 void loopback_free(struct loopback *lb)
 {
     if (!lb)
         return;
     vfu_client_free(lb->client);
     if (lb->started)
-        loop_quit(lb->far_loop, 0);
+        loopback_run(lb, quit, lb);         /* from inside: the loop goes with its thread */
     pthread_join(lb->thread, NULL);
     if (lb->ram)
         munmap(lb->ram, lb->config.ram_size);

@@ -96,8 +96,8 @@ struct world {
     uint8_t *bytes;
     unsigned fds_before;
     _Atomic int level, msis;
-    uint64_t msi_addr;
-    uint32_t msi_data;
+    _Atomic uint64_t msi_addr;
+    _Atomic uint32_t msi_data;
     struct binding line, msi[8];
     int updates;
     struct proxy_owner owner;

@@ -58,7 +58,8 @@ struct machine_ops {
 struct machine_config {
     const struct machine_ops *ops;
     void *opaque;
-    unsigned cpus;                  /* 1 to MACHINE_CPUS_MAX; APIC ids 0 to cpus - 1 */
+    unsigned cpus;                  /* 1 to MACHINE_CPUS_MAX */
+    const uint32_t *apic_ids;       /* cpus of them, copied; NULL: 0 to cpus - 1 */
     unsigned phys_bits;             /* of guest physical addresses; 0: 39 */
     int ram_fd;                     /* ram_bytes of it, from offset 0; duplicated */
     uint64_t ram_bytes;             /* a multiple of 4 KiB, at least 2 MiB */

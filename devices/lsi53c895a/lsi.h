@@ -102,6 +102,8 @@ struct lsi {
     uint32_t insn_addr;         /* of the instruction in hand */
     uint32_t insn_third;        /* its third dword, where it has one */
     bool moving;                /* a block move has been set up */
+    uint8_t move_top;           /* … whose table entry or opcode has this top byte */
+    uint32_t move_entry;        /* … and lies here */
     bool selecting;             /* arbitration won, target not (yet) there */
     bool reselected;            /* connected by a target, WAIT RESELECT not yet seen */
     bool arbitrated;            /* IARB: the next SELECT wins at once */

@@ -64,10 +64,9 @@ static bool set_up(struct lsi *s)
     lsi_set_dbc(s, count);
     lsi_set32(s, DNAD, addr);
     lsi_set32(s, DNAD64, high);
-    lsi_set32(s, RBC, (uint32_t)top << 24 | count);
-    lsi_set32(s, IA, s->insn_addr);
-    lsi_set32(s, ESA, entry);
     lsi_set32(s, SBC, 0);
+    s->move_top = top;
+    s->move_entry = entry;
     if (chained(s))
         s->reg[SCNTL2] |= SCNTL2_CHM;
     else
@@ -118,8 +117,10 @@ static enum lsi_step mismatch(struct lsi *s)
 
     if (phase == PHASE_DATA_IN && chained(s) && wsr && lsi_reg32(s, SBC) == 0)
         left--;                                     /* SWIDE's byte counts as received */
-    lsi_set32(s, RBC, (lsi_reg32(s, RBC) & 0xff000000) | (left & 0xffffff));
+    lsi_set32(s, RBC, (uint32_t)s->move_top << 24 | (left & 0xffffff));
     lsi_set32(s, UA, lsi_reg32(s, DNAD));
+    lsi_set32(s, IA, s->insn_addr);
+    lsi_set32(s, ESA, s->move_entry);
     finish(s);
     if ((s->reg[CCNTL0] & CCNTL0_ENPMJ) && (data || (s->reg[CCNTL0] & CCNTL0_ENNDJ))) {
         bool second = s->reg[CCNTL0] & CCNTL0_PMJCTL ? phase & PHASE_IO : wsr;

@@ -145,6 +145,12 @@ static void disconnect(struct lsi *s, struct lsi_task *t)
     ask(s, PHASE_MESSAGE_IN);
 }
 
+/* A block move of data has more to come. */
+static bool in_mid_move(const struct lsi *s)
+{
+    return s->moving && lsi_dbc(s) && (s->reg[DCMD] & 7) <= PHASE_DATA_IN;
+}
+
 static void task_phase(struct lsi *s, struct lsi_task *t)
 {
     static const uint8_t residue[] = { MSG_IGNORE_WIDE_RESIDUE, 1 };
@@ -170,7 +176,7 @@ static void task_phase(struct lsi *s, struct lsi_task *t)
         }
         break;
     case TASK_BUSY:
-        if (s->conn.may_disconnect && !s->moving && !t->odd)
+        if (s->conn.may_disconnect && !in_mid_move(s) && !t->odd)
             disconnect(s, t);
         break;
     default:

@@ -182,7 +182,8 @@ static int open_all(struct program *program, struct error *err)
 {
     const struct device_options *options = &program->options;
     struct opened *opened = &program->opened;
-    int r = service_init(&program->service, options->name ? options->name : program->name, err);
+    int r = service_init(&program->service, options->name ? options->name : program->name,
+                         BLOCK_AIO_AUTO, err);
 
     if (r == 0)
         r = check_devices(options->devices, err);

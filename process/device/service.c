@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-int service_init(struct service *service, const char *name, struct error *err)
+int service_init(struct service *service, const char *name, enum block_aio aio, struct error *err)
 {
     *service = (struct service){ .name = name };
     list_init(&service->slots);
@@ -18,7 +18,7 @@ int service_init(struct service *service, const char *name, struct error *err)
     r = obj_tree_init(&service->tree, service->loop, device_classes);
     if (r < 0)
         return error_set(err, r, "cannot prepare the tree of devices");
-    r = block_graph_new(service->loop, BLOCK_AIO_AUTO, &service->graph, err);
+    r = block_graph_new(service->loop, aio, &service->graph, err);
     service->tree.services[SERVICE_BLOCK] = service->graph;
     return r;
 }

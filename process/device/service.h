@@ -30,7 +30,8 @@ struct service {
                                          * with the last client that can come */
 };
 
-int service_init(struct service *service, const char *name, struct error *err) MUST_CHECK;
+int service_init(struct service *service, const char *name, enum block_aio aio, struct error *err)
+    MUST_CHECK;
 void service_fini(struct service *service);
 
 /* ---- service.c ---- */

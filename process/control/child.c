@@ -210,9 +210,40 @@ static void on_closed(void *opaque, const char *reason)
     close_channel(c);
 }
 
+/*
+ * What of an event's data reaches the monitor: short texts, numbers and truth values; NULL when this
+ * child has said too much lately. A process that was taken over could otherwise drown the clients.
+ */
+static json_t *event_data(struct child *c, json_t *data)
+{
+    enum { PER_SECOND = 50, TEXT_MAX = 512 };
+    uint64_t now = clock_now_ns();
+    const char *key;
+    json_t *value;
+
+    if (now - c->events_since_ns > UINT64_C(1000000000)) {
+        c->events_since_ns = now;
+        c->events = 0;
+    }
+    json_t *copy = ++c->events <= PER_SECOND ? json_object() : NULL;
+    if (copy)
+        json_object_foreach(data, key, value)
+            if (json_is_integer(value) || json_is_boolean(value) ||
+                (json_is_string(value) && json_string_length(value) <= TEXT_MAX))
+                json_object_set(copy, key, value);
+    return copy;
+}
+
 static bool is_string(json_t *data, const char *key)
 {
     return json_is_string(json_object_get(data, key));
+}
+
+static bool is_listed(const char *const *names, const char *name)
+{
+    while (*names && strcmp(*names, name))
+        names++;
+    return *names != NULL;
 }
 
 static void cpu_shutdown(struct vm *vm, json_t *data)
@@ -225,41 +256,45 @@ static void cpu_shutdown(struct vm *vm, json_t *data)
                 json_is_integer(status) ? (int)(json_integer_value(status) & 0xff) : 0);
 }
 
-static void on_cpu_event(struct vm *vm, const char *name, json_t *data)
+static void on_cpu_event(struct child *c, const char *name, json_t *data)
 {
+    struct vm *vm = c->vm;
+
     if (!strcmp(name, "SHUTDOWN")) {
         cpu_shutdown(vm, data);
-        return;
-    }
-    if (!strcmp(name, "QUIT_REQUESTED")) {
+    } else if (!strcmp(name, "QUIT_REQUESTED")) {
         vm_shutdown(vm, false, "host-ui", 0);
-        return;
-    }
-    if (!strcmp(name, "GUEST_PANICKED")) {
-        log_warn("the guest panicked");
-        vm_event(vm, name, json_incref(data));
-        if (vm->config->panic_shuts_down)
+    } else {
+        json_t *copy = event_data(c, data);
+        if (!copy)
+            return;
+        if (!strcmp(name, "GUEST_PANICKED"))
+            log_warn("the guest panicked");
+        if (!strcmp(name, "CHANNEL_FAILED") && is_string(copy, "device"))
+            log_error("device '%s' failed: %s", json_string_value(json_object_get(copy, "device")),
+                      is_string(copy, "reason")
+                      ? json_string_value(json_object_get(copy, "reason")) : "its channel ended");
+        vm_event(vm, name, copy);
+        if (!strcmp(name, "GUEST_PANICKED") && vm->config->panic_shuts_down)
             vm_shutdown(vm, true, "guest-panic", 0);
-        return;
     }
-    if (!strcmp(name, "CHANNEL_FAILED") && is_string(data, "device")) {
-        log_error("device '%.80s' failed: %.200s", json_string_value(json_object_get(data, "device")),
-                  is_string(data, "reason") ? json_string_value(json_object_get(data, "reason"))
-                                            : "its channel ended");
-    }
-    vm_event(vm, name, json_incref(data));
 }
 
 static void on_event(void *opaque, const char *name, json_t *data)
 {
+    static const char *const cpu[] = { "SHUTDOWN", "QUIT_REQUESTED", "RESET", "STOP", "RESUME",
+                                       "GUEST_PANICKED", "CHANNEL_FAILED", NULL };
+    static const char *const device[] = { "BLOCK_IO_ERROR", "DEVICE_ERROR", "DEVICE_DELETED", NULL };
     struct child *c = opaque;
 
-    if (c->role == CHILD_CPU) {
-        on_cpu_event(c->vm, name, data);
-    } else if (strcmp(name, "READY")) {
-        json_t *copy = json_is_object(data) ? json_copy(data) : json_object();
-        json_object_set_new(copy, "process", json_string(c->id));
-        vm_event(c->vm, name, copy);
+    if (c->role == CHILD_CPU && is_listed(cpu, name)) {
+        on_cpu_event(c, name, data);
+    } else if (is_listed(device, name)) {
+        json_t *copy = event_data(c, data);
+        if (copy) {
+            json_object_set_new(copy, "process", json_string(c->id));
+            vm_event(c->vm, name, copy);
+        }
     }
 }
 

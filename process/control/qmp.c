@@ -23,7 +23,7 @@ static int not_up(const struct vm *vm, struct error *err)
 
 /* ---- one child's answer, passed on ---- */
 
-static void on_passed_answer(void *opaque, json_t *answer, struct primary_fds *in,
+static void on_passed_answer(void *opaque, const struct child *child, json_t *answer,
                              const struct error *err)
 {
     monitor_reply(opaque, json_incref(answer), err);
@@ -34,7 +34,7 @@ static int pass_to(struct child *child, struct monitor_call *call, const char *c
 {
     if (!child || !child->primary)
         return error_set(err, -ENODEV, "the process of this device has ended");
-    int r = primary_request(child->primary, command, args, NULL, 0, on_passed_answer, call);
+    int r = child_ask(child, command, args, on_passed_answer, call);
     return r < 0 ? error_set(err, r, "cannot ask the process") : -EINPROGRESS;
 }
 
@@ -86,7 +86,7 @@ static void switched(void *opaque, const struct error *err)
     free(s);
 }
 
-static void on_cpu_continued(void *opaque, json_t *answer, struct primary_fds *in,
+static void on_cpu_continued(void *opaque, const struct child *child, json_t *answer,
                              const struct error *err)
 {
     switched(opaque, err);
@@ -99,14 +99,13 @@ static void on_devices_resumed(void *opaque, const struct error *err)
 
     if (err) {
         switched(s, err);
-    } else if (!s->vm->cpu || !s->vm->cpu->primary ||
-               primary_request(s->vm->cpu->primary, "cont", NULL, NULL, 0, on_cpu_continued, s) < 0) {
+    } else if (!s->vm->cpu || child_ask(s->vm->cpu, "cont", NULL, on_cpu_continued, s) < 0) {
         error_set(&gone, -EINVAL, "the CPU process has ended");
         switched(s, &gone);
     }
 }
 
-static void on_cpu_stopped(void *opaque, json_t *answer, struct primary_fds *in,
+static void on_cpu_stopped(void *opaque, const struct child *child, json_t *answer,
                            const struct error *err)
 {
     struct switching *s = opaque;
@@ -131,7 +130,7 @@ static int switch_run_state(struct vm *vm, struct monitor_call *call, bool stop,
         return error_oom(err);
     *s = (struct switching){ vm, call, stop };
     if (stop)
-        r = primary_request(vm->cpu->primary, "stop", NULL, NULL, 0, on_cpu_stopped, s);
+        r = child_ask(vm->cpu, "stop", NULL, on_cpu_stopped, s);
     else
         r = gather(vm, holds_devices, "cont", NULL, ignore_answer, on_devices_resumed, s);
     if (r < 0) {

@@ -27,6 +27,8 @@ struct child {
     struct watch *watch;        /* of pidfd */
     struct timer *end_timer;    /* kills it when it lingers with its channel closed */
     struct primary *primary;    /* NULL: the channel is closed */
+    uint64_t events_since_ns;   /* a second in which it sent so many events */
+    unsigned events;
     struct list steps;          /* struct step, requests to make one after the other */
     bool asking;                /* the first step waits for its answer */
     bool quitting;              /* its end is expected */
@@ -135,7 +137,14 @@ int device_help(const char *class_name, struct error *err) MUST_CHECK;
 
 /* ---- gather.c ---- */
 
-/* Takes the answer of each living process, in order; a process that failed to answer is left out. */
+/* cb is called once, with the answer, or an error if the child refuses, ends (-EPIPE), or takes too
+ * long; not at all if this function fails. args is borrowed. */
+typedef void ask_fn(void *opaque, const struct child *child, json_t *answer,
+                    const struct error *err);
+int child_ask(struct child *child, const char *command, json_t *args, ask_fn *cb, void *opaque)
+    MUST_CHECK;
+
+/* Takes the answer of each living process; one that dies meanwhile is left out. */
 typedef void gather_fn(void *opaque, const struct child *child, json_t *answer);
 /* The same question to every child for which `who` holds (NULL: all); each answer goes to take,
  * then done is called once. args is borrowed. */

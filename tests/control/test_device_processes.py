@@ -167,3 +167,17 @@ def test_the_processes_enter_their_sandboxes(new_control, image):
     assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
     qmp.execute("quit")
     assert one.finish()[0] == 0
+
+
+def test_a_hung_device_process_keeps_no_monitor_waiting(new_control, image):
+    one = new_control(*LSI, *disk(image))
+    qmp = one.start_with_monitor()
+    pid = {p["id"]: p for p in qmp.execute("query-processes")}["disk0"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(QmpError, match="process 'disk0' does not answer"):
+        qmp.execute("query-block")
+    assert qmp.execute("query-status")["running"]
+    os.kill(pid, signal.SIGCONT)
+    assert len(qmp.execute("query-block")) == 1
+    qmp.execute("quit")
+    assert one.finish()[0] == 0

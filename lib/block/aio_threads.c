@@ -183,8 +183,10 @@ void pool_run(struct pool *pool, struct job *job)
 
 void pool_reap(struct pool *pool)
 {
-    if (!eventfd_clear(pool->fd))
+    if (!pool->busy)
         return;
+    /* Looks even when not signalled: in a drain inside done, the outer call has cleared it. */
+    eventfd_clear(pool->fd);
     for (;;) {
         pthread_mutex_lock(&pool->lock);
         struct job *job = pool->done;

@@ -10,7 +10,7 @@
 #include <liburing.h>
 #include <limits.h>
 
-enum { ENTRIES = 128 };
+enum { ENTRIES = 128, ROUNDS_MAX = 8 };
 
 struct uring {
     struct io_uring ring;
@@ -150,18 +150,20 @@ static void take_waiting(struct uring *u)
     }
 }
 
-void uring_kick(struct uring *u)
+bool uring_kick(struct uring *u)
 {
-    do {
+    /* Completions queue new requests: a few rounds here, then the rest of the loop has a turn. */
+    for (int round = 0; round < ROUNDS_MAX; round++) {
         take_waiting(u);
-        while (u->unsubmitted) {
+        if (u->unsubmitted) {
             int n = io_uring_submit(&u->ring);
-            if (n <= 0)     /* out of memory or too much in flight: after some completions */
-                break;
-            u->unsubmitted -= MIN((unsigned)n, u->unsubmitted);
+            /* n <= 0: out of memory or too much in flight; after some completions, then. */
+            u->unsubmitted -= n > 0 ? MIN((unsigned)n, u->unsubmitted) : 0;
         }
         reap(u);
-    } while (u->waiting && io_uring_sq_space_left(&u->ring));
-    if (u->unsubmitted || u->waiting)
-        graph_schedule(u->graph);
+        if (!u->unsubmitted && !u->waiting)
+            return false;
+    }
+    graph_schedule(u->graph);
+    return true;
 }

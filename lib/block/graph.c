@@ -87,12 +87,12 @@ void graph_poll(struct block_graph *graph, bool wait)
                              { .fd = graph->ring ? uring_fd(graph->ring) : -1,
                                .events = POLLIN } };
     /* What the last completions queued goes first; the poll then only waits for the rest. */
-    if (graph->ring)
-        uring_kick(graph->ring);
+    if (graph->ring && uring_kick(graph->ring))
+        return;
     if (graph->finished || graph->failed)
         return;
     if (pool_busy(graph->pool) || (graph->ring && uring_busy(graph->ring)))
-        poll(fds, ARRAY_SIZE(fds), 100);
+        poll(fds, ARRAY_SIZE(fds), -1);
 }
 
 static void on_task(void *opaque) { graph_poll(opaque, false); }

@@ -76,7 +76,8 @@ int uring_new(struct block_graph *graph, struct uring **ret_ring);
 void uring_free(struct uring *ring);
 int uring_fd(const struct uring *ring);
 void uring_submit_bio(struct uring *ring, struct bio *bio);     /* READ, WRITE, FLUSH on bio->fd */
-void uring_kick(struct uring *ring);    /* submits what is queued, completes what is done */
+/* Submits what is queued, completes what is done. True: there is more to submit now. */
+bool uring_kick(struct uring *ring);
 bool uring_busy(const struct uring *ring);
 
 /* Helper threads, started when there is work. */

@@ -17,6 +17,7 @@
 
 enum { MAGIC = 0x514649fb, HEADER_V2_BYTES = 72, HEADER_V3_BYTES = 104 };
 enum { SLICES_DEFAULT_BYTES = 4 * 1024 * 1024, SLICES_MIN = 16 };
+enum { BATCH_FIRST = 8 };     /* clusters reserved at first; then twice as many each time */
 
 enum {
     INCOMPAT_DIRTY = 1 << 0, INCOMPAT_CORRUPT = 1 << 1, INCOMPAT_DATA_FILE = 1 << 2,
@@ -196,7 +197,7 @@ static int open_for_writing(struct qcow2 *q, const struct header *h, struct erro
     int r = refcounts_open(rc, err);
     if (r < 0)
         return r;
-    q->next_batch = MAX(4ull, (1ull << 20) >> q->cluster_bits);
+    q->next_batch = BATCH_FIRST;
     return clear_autoclear(q, h, err);
 }
 

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BATCH_MAX_BYTES = 16 * 1024 * 1024, BATCH_MIN_BYTES = 1024 * 1024 };
+enum { BATCH_MAX_BYTES = 16 * 1024 * 1024, BATCH_MIN = 4, BATCH_MAX = 512 };
 enum { FREE_WHEN_RANGES = 256, FREE_WHEN_CLUSTERS = 1024 };
 
 int ranges_add(struct q2_ranges *ranges, uint64_t host, uint64_t count, unsigned cluster_bits)
@@ -42,9 +42,11 @@ void ranges_fini(struct q2_ranges *ranges)
     *ranges = (struct q2_ranges){ 0 };
 }
 
-static uint64_t batch_limit(const struct qcow2 *q, uint64_t bytes)
+/* Clusters whose refcounts are raised together: what a crash may leak, so not without bound. */
+static uint64_t batch_limit(const struct qcow2 *q)
 {
-    return MAX((uint64_t)4, bytes >> q->cluster_bits);
+    uint64_t clusters = BATCH_MAX_BYTES >> q->cluster_bits;
+    return MAX((uint64_t)BATCH_MIN, MIN(clusters, (uint64_t)BATCH_MAX));
 }
 
 /* ---- The job on the refcounts ------------------------------------------------------------- */
@@ -62,7 +64,7 @@ static void run_rc(struct job *job)
     q->rc_job.result = q->file->ops->sync(q->file);
     if (q->rc_job.result == 0)
         q->rc_job.result = refcounts_release(&q->rc, q->rc_job.release.at, q->rc_job.release.n,
-                                             q->node->discard);
+                                             q->node->discard && q->file->discard);
 }
 
 static void take_reserved(struct qcow2 *q)
@@ -82,7 +84,7 @@ static void take_reserved(struct qcow2 *q)
         q->spare_clusters += r.count;
     }
     q->file_end = MAX(q->file_end, q->rc_job.file_end);
-    q->next_batch = MIN(q->next_batch * 2, batch_limit(q, BATCH_MAX_BYTES));
+    q->next_batch = MIN(q->next_batch * 2, batch_limit(q));
 }
 
 static void rc_done(struct job *job)

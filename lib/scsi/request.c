@@ -6,6 +6,7 @@
 #include "scsi/internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 /* ---- buffers, aligned for direct I/O ---- */
@@ -18,9 +19,10 @@ static void *buffer_take(void)
     return kept_count ? kept[--kept_count] : aligned_alloc(4096, SCSI_CHUNK_BYTES);
 }
 
+/* What came with saved state is as long as it had to be, and not kept. */
 static void buffer_give(void *buf)
 {
-    if (buf && kept_count < BUFFERS_KEPT)
+    if (malloc_usable_size(buf) >= SCSI_CHUNK_BYTES && kept_count < BUFFERS_KEPT)
         kept[kept_count++] = buf;
     else
         free(buf);
@@ -196,7 +198,10 @@ void scsi_finish(struct scsi_request *req, enum scsi_status status)
     req->phase = REQ_DONE;
     req->status = status;
     scsi_request_get(req);
-    req->target->sbus->config.ops->complete(req, status, residual);
+    if (req->hba)
+        req->target->sbus->config.ops->complete(req, status, residual);
+    else
+        scsi_request_put(req);                  /* loaded, and claimed by no adapter */
     scsi_request_put(req);
 }
 
@@ -228,6 +233,10 @@ void scsi_fail_lba(struct scsi_request *req, struct scsi_sense sense, uint64_t l
 
 static void offer(struct scsi_request *req, size_t len)
 {
+    if (!req->hba) {
+        scsi_finish(req, SCSI_TASK_ABORTED);
+        return;
+    }
     req->phase = REQ_DATA;
     req->buf_len = len;
     scsi_request_get(req);
@@ -315,7 +324,10 @@ static void tell_cancelled(struct scsi_request *req)
 {
     req->phase = REQ_DONE;
     scsi_request_get(req);
-    req->target->sbus->config.ops->cancelled(req);
+    if (req->hba)
+        req->target->sbus->config.ops->cancelled(req);
+    else
+        scsi_request_put(req);
     scsi_request_put(req);
 }
 
@@ -354,9 +366,16 @@ void scsi_request_reinit(struct scsi_request *req)
 
 void scsi_targets_abort(struct scsi_target *t)
 {
-    for (unsigned i = 0; i < REQUESTS_PER_TARGET; i++)
-        if (t->requests[i].phase != REQ_FREE)
-            scsi_cancel(&t->requests[i]);
+    for (unsigned i = 0; i < REQUESTS_PER_TARGET; i++) {
+        struct scsi_request *req = &t->requests[i];
+        if (req->phase == REQ_FREE)
+            continue;
+        if (!req->target) {                     /* came with a state that was refused half-way */
+            req->target = t;
+            req->refs = 1;
+        }
+        scsi_cancel(req);
+    }
 }
 
 /* ---- pause, state ---- */

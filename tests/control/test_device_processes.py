@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import control
 import pytest
 
 from qmp import QmpError
@@ -181,3 +182,35 @@ def test_a_hung_device_process_keeps_no_monitor_waiting(new_control, image):
     assert len(qmp.execute("query-block")) == 1
     qmp.execute("quit")
     assert one.finish()[0] == 0
+
+
+def test_control_keeps_no_image_and_no_channel_of_a_device_open(new_control, image):
+    one = new_control(*LSI, *disk(image), "-mem-path", "memory")
+    qmp = one.start_with_monitor()
+    pid = {p["id"]: p for p in qmp.execute("query-processes")}["disk0"]["pid"]
+    held = {}
+    for process in (one.process.pid, pid):
+        held[process] = [os.readlink(f"/proc/{process}/fd/{fd}")
+                         for fd in os.listdir(f"/proc/{process}/fd")]
+    assert str(image) in held[pid]
+    assert not {str(image), str(one.folder / "memory"), str(one.folder / "kernel")} \
+        & set(held[one.process.pid])
+    # Two primary channels, the monitor's socket and its client; nothing else is a socket.
+    assert sum(link.startswith("socket:") for link in held[one.process.pid]) == 4
+    with open(f"/proc/{one.process.pid}/maps", encoding="ascii") as f:
+        assert "memory" not in f.read()
+    qmp.execute("quit")
+    assert one.finish()[0] == 0
+
+
+def test_the_others_end_when_control_is_killed(new_control, image):
+    one = new_control(*LSI, *disk(image))
+    qmp = one.start_with_monitor()
+    pids = [p["pid"] for p in qmp.execute("query-processes") if p["id"] != "control"]
+    assert len(pids) == 2
+    one.process.kill()
+    one.process.wait()
+    end = time.monotonic() + 10
+    while any(control.alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(control.alive(pid) for pid in pids)

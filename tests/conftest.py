@@ -6,6 +6,7 @@ outcomes are reported here as if they had run here.
     pytest tests --build build/normal              everything
     pytest tests --vmm qemu tests/lab              the tests themselves, against stock QEMU
 """
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "linux(timeout=240): boots Linux guests: needs hardware "
                                        "KVM, or the lab; timeout in seconds")
     config.lab_outcomes = {}
+    config.labs = None
 
 
 @pytest.fixture
@@ -105,14 +107,31 @@ def _run_in_lab(config, items):
             "text": f"the lab gave no outcome (status {done.returncode}):\n{done.stdout}"}
 
 
+def _labs_at_once():
+    """As many as there are CPUs, and as memory for them: a lab takes 2 GiB and what it caches."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count(), memory // (5 << 29)))
+
+
+def _start_labs(session):
+    """Gives the marked tests of each module to a lab; several run at once. The longest first."""
+    modules = {}
+    for item in session.items:
+        if _needs_lab(item):
+            modules.setdefault(item.fspath, []).append(item)
+    pool = concurrent.futures.ThreadPoolExecutor(_labs_at_once())
+    longest = sorted(modules, key=lambda path: -sum(map(_timeout, modules[path])))
+    return {path: pool.submit(_run_in_lab, session.config, modules[path]) for path in longest}
+
+
 def pytest_runtest_protocol(item, nextitem):
     if not _needs_lab(item):
         return None
     config = item.config
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    if item.nodeid not in config.lab_outcomes:
-        _run_in_lab(config, [other for other in item.session.items
-                             if other.fspath == item.fspath and _needs_lab(other)])
+    if config.labs is None:
+        config.labs = _start_labs(item.session)
+    config.labs[item.fspath].result()
     seen = config.lab_outcomes[item.nodeid]
     for when in ("setup", "call", "teardown"):
         ours = when == "call"

@@ -1,30 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stock Linux guest and its SCSI disk, in a device process and in the CPU process."""
-import os
 import re
 import time
 
+import disks
 import images
 import pytest
 
 pytestmark = pytest.mark.linux(timeout=180)
 
-# Where the controller lives: a device process, or (for comparison) the CPU process.
-PLACES = pytest.mark.parametrize("process", ["disk0", ""], ids=["remote", "local"])
 
-
-def machine_with_disks(new_machine, process, *disks):
-    vm = new_machine()
-    vm.device_process(process).lsi(process=process)
-    for number, (path, fmt) in enumerate(disks):
-        vm.scsi_disk(vm.drive(path, fmt), scsi_id=number)
-    return vm
-
-
-@PLACES
+@disks.PLACES
 def test_guest_makes_a_file_system_and_powers_off(new_machine, tmp_path, process):
     image = images.create(tmp_path / "disk.qcow2", "256M")
-    vm = machine_with_disks(new_machine, process, (image, "qcow2"))
+    vm = disks.machine(new_machine, process, (image, "qcow2"))
     vm.linux("demo").start().finish()
     assert vm.mark("disk") == f"{256 * 2048} sectors"
     assert re.search(r"type 0 .* /dev/sda", vm.console.text)
@@ -32,13 +21,13 @@ def test_guest_makes_a_file_system_and_powers_off(new_machine, tmp_path, process
     images.check(image)
 
 
-@PLACES
-@pytest.mark.parametrize("fmt", ["qcow2", "raw"])
+@pytest.mark.parametrize("process,fmt", [("disk0", "qcow2"), ("disk0", "raw"), ("", "qcow2")],
+                         ids=["remote-qcow2", "remote-raw", "local-qcow2"])
 def test_random_data_survives_on_both_sides(new_machine, tmp_path, process, fmt):
     mib = 64
     system = images.create(tmp_path / "system", "192M", fmt)
     plain = images.create(tmp_path / "plain", f"{mib}M", fmt)
-    vm = machine_with_disks(new_machine, process, (system, fmt), (plain, fmt))
+    vm = disks.machine(new_machine, process, (system, fmt), (plain, fmt))
     vm.linux("integrity", mib=mib).start().finish(170)
     wanted = vm.mark("sum")
     assert vm.mark("size") == str(mib << 20)
@@ -53,7 +42,7 @@ def test_random_data_survives_on_both_sides(new_machine, tmp_path, process, fmt)
     assert images.sha256(tmp_path / "file.out") == wanted
 
 
-@PLACES
+@disks.PLACES
 def test_guest_reads_what_qemu_io_wrote(new_machine, tmp_path, process):
     image = images.create(tmp_path / "disk.qcow2", "32M")
     # Whole clusters, parts of clusters, a hole, zero clusters, the very end.
@@ -61,7 +50,7 @@ def test_guest_reads_what_qemu_io_wrote(new_machine, tmp_path, process):
                     "write -z 6M 256k", "write -P 0xff 33553920 512"):
         images.run("qemu-io", "-f", "qcow2", "-c", command, image)
     wanted = images.sha256(images.to_raw(image, tmp_path / "out"))
-    vm = machine_with_disks(new_machine, process, (image, "qcow2"))
+    vm = disks.machine(new_machine, process, (image, "qcow2"))
     vm.linux("readdisk").start().finish()
     assert vm.mark("size-sda") == str(32 << 20)
     assert vm.mark("sum-sda") == wanted
@@ -70,7 +59,7 @@ def test_guest_reads_what_qemu_io_wrote(new_machine, tmp_path, process):
 
 def test_guest_survives_the_death_of_its_disk_process(new_machine, tmp_path):
     image = images.create(tmp_path / "disk.qcow2", "64M")
-    vm = machine_with_disks(new_machine, "disk0", (image, "qcow2"))
+    vm = disks.machine(new_machine, "disk0", (image, "qcow2"))
     vm.monitor().linux("lostdisk").start()
     qmp = vm.qmp()
     vm.expect("@@ io running")
@@ -87,34 +76,3 @@ def test_guest_survives_the_death_of_its_disk_process(new_machine, tmp_path):
     assert vm.process.poll() is None or vm.mark("done") == "0"
     vm.finish(30)
     images.check(image, leaks_allowed=True)     # the process was killed while it wrote
-
-
-@PLACES
-def test_disks_and_a_cdrom_answer_sg3_utils_and_survive_resets(new_machine, tmp_path, process):
-    paths = {"plain": tmp_path / "plain", "disc": tmp_path / "disc"}
-    for path in paths.values():
-        with open(path, "wb") as f:
-            f.write(os.urandom(4 << 20))
-    vm = machine_with_disks(new_machine, process)
-    disk = images.create(tmp_path / "disk.qcow2", "32M")
-    vm.scsi_disk(vm.drive(disk), scsi_id=0, serial="BH-0042")
-    vm.scsi_disk(vm.drive(paths["plain"], "raw", read_only=True), scsi_id=2)
-    vm.scsi_disk(vm.drive(paths["disc"], "raw", read_only=True), kind="scsi-cd", scsi_id=4)
-    vm.linux("scsi").start().finish(170)
-
-    places = [text.split()[0] for text in vm.marks()["device"]]
-    assert places == ["[0:0:0:0]", "[0:0:2:0]", "[0:0:4:0]"]
-    assert (vm.mark("type-sda"), vm.mark("type-sdb")) == ("disk", "disk")
-    assert vm.mark("type-sr0").startswith("cd/dvd")
-    assert vm.mark("serial") == "BH-0042"
-    assert {"0x0", "0x80", "0x83"} <= set(vm.mark("pages").split())
-    assert vm.mark("capacity").split() == [hex(32 * 2048), "0x200"]
-    assert int(vm.mark("depth")) > 1
-    assert vm.mark("sum-sdb") == images.sha256(paths["plain"])
-    assert vm.mark("sum-sr0") == images.sha256(paths["disc"])
-    assert (vm.mark("read-only-sda"), vm.mark("read-only-sdb")) == ("0", "1")
-    assert "invalid command operation code" in vm.mark("unknown").lower()
-    for kind in ("device", "bus", "host"):
-        assert vm.mark(f"reset-{kind}") == "survived"
-    assert "error" not in vm.marks()
-    images.check(disk)

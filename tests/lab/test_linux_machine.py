@@ -15,11 +15,8 @@ def power_on(new_machine, script="machine", image=None, no_reboot=True, monitor=
     return vm.linux(script, image=image).start(no_reboot)
 
 
-@pytest.mark.parametrize("image", ["bzimage", "vmlinux"])
-def test_linux_boots_and_powers_off(new_machine, image):
-    k = kernel.get()
-    path = k.bzimage if image == "bzimage" else k.vmlinux()
-    vm = power_on(new_machine, image=path)
+def test_a_small_machine_started_by_the_boot_protocol(new_machine):
+    vm = power_on(new_machine, image=kernel.get().bzimage)
     vm.finish()
     assert vm.mark("cpus") == "2"
     assert 400 << 10 < int(vm.mark("memory")) <= 512 << 10
@@ -28,16 +25,11 @@ def test_linux_boots_and_powers_off(new_machine, image):
     assert abs(int(vm.mark("clock")) - time.time()) < 120
 
 
-def test_eight_cpus(new_machine):
-    vm = power_on(new_machine, cpus=8)
+def test_eight_cpus_and_memory_above_the_pci_hole_started_by_pvh(new_machine):
+    vm = power_on(new_machine, image=kernel.get().vmlinux(), cpus=8, memory="5G")
     vm.finish()
     assert vm.mark("cpus") == "8"
     assert vm.marks()["ran"] == [str(cpu) for cpu in range(8)]
-
-
-def test_memory_above_the_pci_hole(new_machine):
-    vm = power_on(new_machine, memory="5G", cpus=1)
-    vm.finish()
     assert int(vm.mark("memory")) > 4500 << 10
 
 

@@ -53,11 +53,11 @@ uint32_t vm_topology_apic_id(const struct vm_topology *t, unsigned cpu)
     return socket << (core_bits + thread_bits) | core << thread_bits | thread;
 }
 
-static struct kvm_cpuid_entry2 *find(struct kvm_cpuid2 *c, uint32_t function)
+static struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *c, uint32_t function)
 {
     for (unsigned i = 0; i < c->nent; i++)
         if (c->entries[i].function == function)
-            return &c->entries[i];
+            return (struct kvm_cpuid_entry2 *)&c->entries[i];
     return NULL;
 }
 
@@ -165,4 +165,12 @@ void cpuid_set(struct kvm_cpuid2 *c, unsigned cap, const struct vm_topology *t, 
         e->edx = 0;
     }
     set_leaf_b(c, cap, t, thread_bits, core_bits, apic_id);     /* last: it moves entries */
+}
+
+unsigned cpuid_phys_bits(const struct kvm_cpuid2 *c)
+{
+    const struct kvm_cpuid_entry2 *e = find(c, 0x80000008);
+    unsigned bits = e ? e->eax & 0xff : 0;
+
+    return bits >= 32 && bits <= 52 ? bits : 36;
 }

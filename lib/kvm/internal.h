@@ -54,6 +54,7 @@ struct vm {
     int xsave_size;                 /* bytes; 0: none */
     bool has_readonly;
     size_t run_size;
+    unsigned phys_bits;
     struct vm_topology topology;
     struct loop *loop;
     const struct vm_ops *ops;
@@ -97,6 +98,7 @@ void irq_fini(struct vm *vm);
 int cpuid_supported(int kvm_fd, struct kvm_cpuid2 **ret_cpuid, unsigned *ret_cap);
 void cpuid_set(struct kvm_cpuid2 *cpuid, unsigned cap, const struct vm_topology *topology,
                uint32_t apic_id, bool tsc_deadline);
+unsigned cpuid_phys_bits(const struct kvm_cpuid2 *cpuid);
 
 int vcpu_snapshot_take(struct vcpu *cpu, const struct kvm_msr_list *msrs);
 void vcpu_snapshot_fini(struct vcpu_snapshot *snapshot);

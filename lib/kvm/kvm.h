@@ -6,7 +6,7 @@
  * two address spaces, and what a vCPU cannot go on after is told to the owner.
  *
  * Life: kvm_open, vm_new, vm_map, vm_reset, vm_start; then vm_resume and vm_pause as often as
- * wanted, vm_reset while paused; vm_free. Loop thread, or under the machine's lock, unless said
+ * wanted, and vm_reset while paused; vm_free. Loop thread, or under the machine's lock, unless said
  * otherwise.
  *
  * Spec: Documentation/virt/kvm/api.rst of Linux 6.1.
@@ -62,8 +62,10 @@ unsigned kvm_cpus_max(int kvm_fd);
 
 /* The VM with its interrupt chips, timer and vCPUs, in the power-on state, paused, without threads. */
 int vm_new(const struct vm_config *config, struct vm **ret_vm, struct error *err) MUST_CHECK;
-/* Joins the vCPU threads, so: not under the lock. NULL allowed. The address spaces still exist. */
-void vm_free(struct vm *vm);
+/* The way down: joins the vCPU threads, so not under the lock, and follows memory no more. Eventfds may
+ * still be unbound after it. Both: NULL allowed. */
+void vm_quiesce(struct vm *vm);
+void vm_free(struct vm *vm);            /* quiesces first */
 
 /* memory becomes slots and follows it; accesses to what is no slot go to memory and io. Once. */
 void vm_map(struct vm *vm, struct address_space *memory, struct address_space *io);
@@ -76,22 +78,23 @@ void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 bool vm_is_paused(struct vm *vm);       /* every vCPU is out and stays out */
 
-/* How the first CPU starts. The others wait for INIT and SIPI. */
-enum vcpu_mode {
-    VCPU_RESET_VECTOR,      /* real mode at f000:fff0, nothing else is looked at */
-    VCPU_PROTECTED,         /* 32 bits, flat segments, no paging (PVH, Multiboot) */
-    VCPU_LONG,              /* 64 bits, flat segments, paging by cr3 (Linux's 64-bit entry) */
+/* How the first CPU starts, when not at the reset vector. The others wait for INIT and SIPI. */
+struct vcpu_segment {
+    uint64_t base;
+    uint32_t limit;                 /* bytes */
+    uint16_t selector;
+    uint8_t type, present, dpl, db, s, l, g;
 };
 struct vcpu_start {
-    enum vcpu_mode mode;
-    uint64_t rip, rsp, rax, rbx, rcx, rdx, rsi, rdi, rbp;
-    uint64_t cr3;
-    uint64_t gdt_base;              /* gdt_limit 0: no table */
-    uint16_t gdt_limit;
-    uint16_t cs, ds;                /* selectors: ds also for es, fs, gs, ss; tr follows ds */
+    uint64_t rip, rsp, rflags, rax, rbx, rcx, rdx, rsi, rdi, rbp;
+    uint64_t cr0, cr3, cr4, efer;
+    struct vcpu_segment cs, ds, tr; /* ds also for es, fs, gs, ss */
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
 };
 
-/* Everything in the kernel back to power-on, then the start state. Paused only. */
+/* Everything in the kernel back to power-on, then the first CPU's start state (NULL: real mode at
+ * f000:fff0). Paused, or before vm_start. */
 int vm_reset(struct vm *vm, const struct vcpu_start *start, struct error *err) MUST_CHECK;
 
 /* ---- interrupts: any thread under the lock ---- */
@@ -113,6 +116,8 @@ int vm_ioeventfd(struct vm *vm, bool io, gpa_t addr, unsigned len, const uint64_
 /* ---- for queries ---- */
 
 unsigned vm_cpus(const struct vm *vm);
+void vm_topology(const struct vm *vm, struct vm_topology *ret_topology);
+unsigned vm_phys_bits(const struct vm *vm);             /* of guest physical addresses */
 pid_t vm_thread_id(const struct vm *vm, unsigned cpu);
 uint64_t vm_exits(const struct vm *vm, unsigned cpu);   /* of accesses that left the kernel */
 /* The APIC id of CPU number cpu: bit fields for thread, core, socket, each a power of two wide. */

@@ -92,5 +92,7 @@ void memory_fini(struct vm *vm)
 {
     if (vm->memory)
         address_space_unlisten(vm->memory, &vm->listener);
-    free(vm->slots);
+    vm->memory = NULL;
+    free(TAKE_PTR(vm->slots));
+    vm->slot_count = 0;
 }

@@ -263,6 +263,8 @@ void threads_join(struct vm *vm)
     pthread_mutex_unlock(&vm->park_lock);
     threads_kick(vm);
     for (unsigned i = 0; i < vm->cpu_count; i++)
-        if (vm->cpus[i].has_thread)
+        if (vm->cpus[i].has_thread) {
             pthread_join(vm->cpus[i].thread, NULL);
+            vm->cpus[i].has_thread = false;
+        }
 }

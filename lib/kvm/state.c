@@ -8,12 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum {
-    CR0_PE = 1 << 0, CR0_ET = 1 << 4, CR0_NE = 1 << 5, CR4_PAE = 1 << 5,
-    EFER_LME = 1 << 8, EFER_LMA = 1 << 10, RFLAGS_1 = 1 << 1,
-    SEG_DATA = 0x3, SEG_CODE = 0xb, SEG_TSS_BUSY = 0xb,
-};
-#define CR0_PG (UINT64_C(1) << 31)
+enum { SEG_LDT = 2, RFLAGS_1 = 1 << 1 };
 
 /* Model-specific registers whose writing does more than put back a value. */
 static bool msr_left_alone(uint32_t index)
@@ -104,37 +99,31 @@ void vcpu_snapshot_fini(struct vcpu_snapshot *s)
     free(s->msrs);
 }
 
-static struct kvm_segment flat(unsigned type, uint16_t selector, bool code, bool lng)
+static struct kvm_segment segment(const struct vcpu_segment *s)
 {
     return (struct kvm_segment){
-        .base = 0, .limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1,
-        .db = !(code && lng), .l = code && lng, .g = 1,
+        .base = s->base, .limit = s->limit, .selector = s->selector, .type = s->type,
+        .present = s->present, .dpl = s->dpl, .db = s->db, .s = s->s, .l = s->l, .g = s->g,
     };
 }
 
 /* The boot loader's state on top of the power-on state. */
 static void start_apply(const struct vcpu_start *start, struct kvm_sregs *s, struct kvm_regs *r)
 {
-    bool lng = start->mode == VCPU_LONG;
-
-    s->cs = flat(SEG_CODE, start->cs, true, lng);
-    s->ds = s->es = s->fs = s->gs = s->ss = flat(SEG_DATA, start->ds, false, lng);
-    s->tr = (struct kvm_segment){ .limit = 0x67, .selector = start->ds + 8, .type = SEG_TSS_BUSY,
-                                  .present = 1 };
-    s->ldt = (struct kvm_segment){ .type = 2, .unusable = 1 };
+    s->cs = segment(&start->cs);
+    s->ds = s->es = s->fs = s->gs = s->ss = segment(&start->ds);
+    s->tr = segment(&start->tr);
+    s->ldt = (struct kvm_segment){ .type = SEG_LDT, .unusable = 1 };
     s->gdt = (struct kvm_dtable){ .base = start->gdt_base, .limit = start->gdt_limit };
-    s->idt = (struct kvm_dtable){ .limit = 0 };
-    s->cr0 = CR0_PE | CR0_ET;
-    if (lng) {
-        s->cr0 |= CR0_PG | CR0_NE;
-        s->cr3 = start->cr3;
-        s->cr4 = CR4_PAE;
-        s->efer = EFER_LME | EFER_LMA;
-    }
+    s->idt = (struct kvm_dtable){ .base = start->idt_base, .limit = start->idt_limit };
+    s->cr0 = start->cr0;
+    s->cr3 = start->cr3;
+    s->cr4 = start->cr4;
+    s->efer = start->efer;
     *r = (struct kvm_regs){
         .rip = start->rip, .rsp = start->rsp, .rax = start->rax, .rbx = start->rbx,
         .rcx = start->rcx, .rdx = start->rdx, .rsi = start->rsi, .rdi = start->rdi,
-        .rbp = start->rbp, .rflags = RFLAGS_1,
+        .rbp = start->rbp, .rflags = start->rflags | RFLAGS_1,
     };
 }
 
@@ -145,7 +134,7 @@ int vcpu_restore(struct vcpu *cpu, const struct vcpu_start *start)
     struct kvm_regs regs = p->regs;
     int r;
 
-    if (cpu->index == 0 && start && start->mode != VCPU_RESET_VECTOR)
+    if (cpu->index == 0 && start)
         start_apply(start, &sregs, &regs);
 
     /* First runnable: KVM refuses some state of a CPU that waits for SIPI. */

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Three pages and one that KVM uses on Intel hosts, in the gap below the last megabyte of 32-bit
- * addresses, where a PC has its firmware and nothing of ours lies. */
-#define TSS_ADDR          UINT64_C(0xfffbd000)
-#define IDENTITY_MAP_ADDR UINT64_C(0xfffbc000)
+/* Three pages and one that KVM uses on Intel hosts, between the local APIC and the end of the 32-bit
+ * addresses, where no machine of ours has anything. */
+#define TSS_ADDR          UINT64_C(0xfeffd000)
+#define IDENTITY_MAP_ADDR UINT64_C(0xfeffc000)
 
 static int extension(const struct vm *vm, int cap)
 {
@@ -81,6 +81,7 @@ static int cpus_init(struct vm *vm, int kvm_fd, struct error *err)
     if (r < 0)
         return error_set(err, r, "KVM does not tell what CPUs it supports");
 
+    vm->phys_bits = cpuid_phys_bits(supported);
     vm->cpus = calloc(vm->topology.cpus, sizeof *vm->cpus);
     if (!vm->cpus)
         return error_oom(err);
@@ -189,12 +190,19 @@ int vm_new(const struct vm_config *config, struct vm **ret_vm, struct error *err
     return 0;
 }
 
-void vm_free(struct vm *vm)
+void vm_quiesce(struct vm *vm)
 {
     if (!vm)
         return;
     threads_join(vm);
     memory_fini(vm);
+}
+
+void vm_free(struct vm *vm)
+{
+    if (!vm)
+        return;
+    vm_quiesce(vm);
     for (unsigned i = 0; i < vm->cpu_count; i++) {
         if (vm->cpus[i].run)
             munmap(vm->cpus[i].run, vm->run_size);
@@ -286,6 +294,8 @@ int vm_reset(struct vm *vm, const struct vcpu_start *start, struct error *err)
 
 /* ---- queries ---- */
 
+unsigned vm_phys_bits(const struct vm *vm) { return vm->phys_bits; }
+void vm_topology(const struct vm *vm, struct vm_topology *ret) { *ret = vm->topology; }
 unsigned vm_cpus(const struct vm *vm) { return vm->cpu_count; }
 pid_t vm_thread_id(const struct vm *vm, unsigned cpu) { return atomic_load(&vm->cpus[cpu].tid); }
 uint64_t vm_exits(const struct vm *vm, unsigned cpu) { return atomic_load(&vm->cpus[cpu].exits); }

@@ -84,10 +84,15 @@ static const struct rule rules_chardev[] = {
 #include "policy/chardev.def"
 };
 
+static const struct rule rules_janitor[] = {
+#include "policy/janitor.def"
+};
+
 /* In the order of enum policy_part. */
 #define PART(name) { #name, rules_##name, sizeof rules_##name / sizeof rules_##name[0] }
 static const struct part { const char *name; const struct rule *rules; size_t count; } parts[] = {
     PART(base), PART(device), PART(cpu), PART(control), PART(block), PART(net), PART(chardev),
+    PART(janitor),
 };
 _Static_assert(sizeof parts / sizeof parts[0] == PART_COUNT, "parts");
 

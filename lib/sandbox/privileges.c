@@ -13,6 +13,7 @@
 
 enum {
     DEVICE_FDS = 1024, CPU_FDS = 4096, CONTROL_FDS = 8192,  /* RLIMIT_NOFILE */
+    JANITOR_FDS = 4,
     THREADS_MAX = 64,                                       /* RLIMIT_NPROC, own user namespace */
 };
 
@@ -44,6 +45,7 @@ int step_limits(const struct sandbox_config *config, bool own_user_ns, char *rea
 {
     static const rlim_t default_fds[] = {
         [SANDBOX_DEVICE] = DEVICE_FDS, [SANDBOX_CPU] = CPU_FDS, [SANDBOX_CONTROL] = CONTROL_FDS,
+        [SANDBOX_JANITOR] = JANITOR_FDS,
     };
     rlim_t fds = config->max_fds ? config->max_fds : default_fds[config->role];
 

@@ -27,7 +27,8 @@ static const char *const step_names[SANDBOX_STEP_COUNT] = {
 };
 
 enum {
-    CONTROL_STEPS = SANDBOX_BIT(SANDBOX_STEP_LIMITS) | SANDBOX_BIT(SANDBOX_STEP_CAPABILITIES) |
+    /* For who has to stay outside. */
+    OUTSIDE_STEPS = SANDBOX_BIT(SANDBOX_STEP_LIMITS) | SANDBOX_BIT(SANDBOX_STEP_CAPABILITIES) |
                     SANDBOX_BIT(SANDBOX_STEP_DUMPABLE) | SANDBOX_BIT(SANDBOX_STEP_NO_NEW_PRIVS) |
                     SANDBOX_BIT(SANDBOX_STEP_SECCOMP),
     NEED_ADMIN = SANDBOX_BIT(SANDBOX_STEP_IPC_NS) | SANDBOX_BIT(SANDBOX_STEP_UTS_NS) |
@@ -76,6 +77,12 @@ static int step_pid_ns(char *reason)
     return -EPERM;
 }
 
+static uint64_t caps_kept(enum sandbox_role role)
+{
+    return role == SANDBOX_CONTROL ? CONTROL_CAPS
+         : role == SANDBOX_JANITOR ? CAP_BIT(CAP_DAC_OVERRIDE) : 0;
+}
+
 static int take(enum sandbox_step step, const struct sandbox_config *config,
                 struct sandbox_report *report)
 {
@@ -92,7 +99,7 @@ static int take(enum sandbox_step step, const struct sandbox_config *config,
     case SANDBOX_STEP_MOUNTS: return step_mounts(reason);
     case SANDBOX_STEP_USER_ID: return step_user_id(config, reason);
     case SANDBOX_STEP_CAPABILITIES:
-        return step_capabilities(config->role == SANDBOX_CONTROL ? CONTROL_CAPS : 0, reason);
+        return step_capabilities(caps_kept(config->role), reason);
     case SANDBOX_STEP_DUMPABLE: return step_dumpable(reason);
     case SANDBOX_STEP_NO_NEW_PRIVS: return step_no_new_privs(reason);
     case SANDBOX_STEP_LANDLOCK: return step_landlock(reason);
@@ -108,8 +115,8 @@ static uint32_t steps_off(const struct sandbox_config *config)
 {
     uint32_t off = config->off;
 
-    if (config->role == SANDBOX_CONTROL)
-        off |= ~(uint32_t)CONTROL_STEPS;
+    if (config->role == SANDBOX_CONTROL || config->role == SANDBOX_JANITOR)
+        off |= ~(uint32_t)OUTSIDE_STEPS;
     if (!config->has_uid && !config->has_gid)
         off |= SANDBOX_BIT(SANDBOX_STEP_USER_ID);
     if ((off & NEED_ADMIN) == NEED_ADMIN || have_capability(CAP_SYS_ADMIN))
@@ -128,7 +135,7 @@ int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *re
                   struct error *err)
 {
     *report = (struct sandbox_report){ .policy = "" };
-    if (config->role > SANDBOX_CONTROL || config->backends >= SANDBOX_BACKENDS)
+    if (config->role > SANDBOX_JANITOR || config->backends >= SANDBOX_BACKENDS)
         return error_set(err, -EINVAL, "no such sandbox");
     if (thread_count() > 1)
         return error_set(err, -EBUSY, "cannot close the sandbox around running threads");

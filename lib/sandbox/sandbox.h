@@ -19,6 +19,7 @@ enum sandbox_role {
     SANDBOX_DEVICE,             /* serves devices: opens nothing, starts nothing */
     SANDBOX_CPU,                /* KVM and guest memory: opens nothing, starts nothing */
     SANDBOX_CONTROL,            /* opens files and starts processes: a short list of calls is denied */
+    SANDBOX_JANITOR,            /* waits, and removes the socket files of another process */
 };
 
 /* Which back-ends the process holds: each widens the seccomp filter by one policy file. */
@@ -82,7 +83,8 @@ struct sandbox_report {
  * process dies of SIGSYS. A thread that blocks SIGSYS dies without the line.
  *
  * SANDBOX_CONTROL takes LIMITS, CAPABILITIES (down to those its children start with), DUMPABLE,
- * NO_NEW_PRIVS and SECCOMP only. Its filter is inherited by what it starts.
+ * NO_NEW_PRIVS and SECCOMP only. Its filter is inherited by what it starts. SANDBOX_JANITOR takes the
+ * same, and keeps CAP_DAC_OVERRIDE if it has it.
  */
 int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *report,
                   struct error *err) MUST_CHECK;

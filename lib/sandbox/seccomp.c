@@ -67,7 +67,7 @@ static void put_call(struct line *line, unsigned nr)
 static void put_rules(struct line *line, unsigned nr)
 {
     static const char names[PART_COUNT][8] = {
-        "base", "device", "cpu", "control", "block", "net", "chardev"
+        "base", "device", "cpu", "control", "block", "net", "chardev", "janitor"
     };
     bool first = true;
 
@@ -126,13 +126,13 @@ static void forbidden_call(int signo, siginfo_t *info, void *context)
 
 static void name_policy(const struct sandbox_config *config)
 {
-    static const char *const roles[] = { "device", "cpu", "control" };
-    bool control = config->role == SANDBOX_CONTROL;
+    static const char *const roles[] = { "device", "cpu", "control", "janitor" };
+    bool alone = config->role == SANDBOX_CONTROL || config->role == SANDBOX_JANITOR;
 
     snprintf(active.policy, sizeof active.policy, "%s%s%s%s", roles[config->role],
-             !control && config->backends & SANDBOX_BLOCK ? "+block" : "",
-             !control && config->backends & SANDBOX_NET ? "+net" : "",
-             !control && config->backends & SANDBOX_CHARDEV ? "+chardev" : "");
+             !alone && config->backends & SANDBOX_BLOCK ? "+block" : "",
+             !alone && config->backends & SANDBOX_NET ? "+net" : "",
+             !alone && config->backends & SANDBOX_CHARDEV ? "+chardev" : "");
     snprintf(active.process, sizeof active.process, "%s", config->name ? config->name : "bulkhead");
 }
 
@@ -148,6 +148,7 @@ static void prepare(const struct policy_index *index, struct sock_filter *code)
 int step_seccomp(const struct sandbox_config *config, char *name, size_t name_size, char *reason)
 {
     unsigned policy = config->role == SANDBOX_CONTROL ? (unsigned)POLICY_CONTROL
+                    : config->role == SANDBOX_JANITOR ? (unsigned)POLICY_JANITOR
                     : config->role * POLICY_BACKENDS + config->backends;
     const struct policy_index *index = &policy_index[policy];
     struct sock_filter code[FILTER_MAX];

@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/log.h"
+#include "common/janitor.h"
 #include "common/start.h"
 #include "device/options.h"
 #include "device/service.h"
@@ -28,6 +29,8 @@ struct opened {
     json_t *blockdevs;                      /* with "fd" put in, indices into images */
     int images[IMAGES_MAX];
     unsigned image_count;
+    char *primary_path;                     /* of primary_listener */
+    struct janitor janitor;                 /* for all sockets that are listened on */
 };
 
 struct program {
@@ -146,15 +149,24 @@ static int open_images(const json_t *blockdevs, struct opened *opened, struct er
     return 0;
 }
 
-static int open_server(const struct server_option *server, int *ret_fd, bool *ret_listens,
-                       struct error *err)
+static int listen_on(struct opened *opened, const char *path, int type, int *ret_fd,
+                     struct error *err)
+{
+    int r = socket_listen(path, type, ret_fd, err);
+    if (r == 0)
+        janitor_add(&opened->janitor, path);
+    return r;
+}
+
+static int open_server(struct opened *opened, const struct server_option *server, int *ret_fd,
+                       bool *ret_listens, struct error *err)
 {
     int type, listens = 0;
     socklen_t len = sizeof type;
 
     if (server->path) {
         *ret_listens = true;
-        return socket_listen(server->path, SOCK_STREAM, ret_fd, err);
+        return listen_on(opened, server->path, SOCK_STREAM, ret_fd, err);
     }
     if (getsockopt(server->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
         return error_set(err, -EINVAL, "descriptor %d is not a stream socket", server->fd);
@@ -173,9 +185,10 @@ static int open_primary(const char *spec, struct opened *opened, struct error *e
     if (strncmp(spec, "unix:", 5) || !comma ||
         (strcmp(comma, ",server") && strcmp(comma, ",server=on")))
         return primary_socket_open(spec, &opened->primary, err);
-    AUTO_FREE char *path = strndup(spec + 5, comma - spec - 5);
-    return path ? socket_listen(path, SOCK_SEQPACKET, &opened->primary_listener, err)
-                : error_oom(err);
+    opened->primary_path = strndup(spec + 5, comma - spec - 5);
+    if (!opened->primary_path)
+        return error_oom(err);
+    return listen_on(opened, opened->primary_path, SOCK_SEQPACKET, &opened->primary_listener, err);
 }
 
 static int open_all(struct program *program, struct error *err)
@@ -193,11 +206,16 @@ static int open_all(struct program *program, struct error *err)
         r = service_monitor_new(&program->service, err);
         if (r == 0)
             r = monitor_open(program->service.monitor, &options->qmp, err);
+        if (r == 0 && options->qmp.server)
+            janitor_add(&opened->janitor, options->qmp.path);
     }
     for (unsigned i = 0; r == 0 && i < options->server_count; i++)
-        r = open_server(&options->servers[i], &opened->servers[i], &opened->server_listens[i], err);
+        r = open_server(opened, &options->servers[i], &opened->servers[i],
+                        &opened->server_listens[i], err);
     if (r == 0 && options->channel)
         r = open_primary(options->channel, opened, err);
+    if (r == 0)
+        r = janitor_start(&opened->janitor, err);
     return r;
 }
 
@@ -350,6 +368,7 @@ int main(int argc, char *argv[])
     };
     struct error err;
 
+    janitor_init(&program.opened.janitor);
     int r = start_process(program.name, &err);
     if (r == 0)
         r = device_options_parse(argc, argv, &program.options, &err);
@@ -371,6 +390,8 @@ int main(int argc, char *argv[])
     watch_free(program.primary_watch);
     service_fini(&program.service);
     json_decref(program.opened.blockdevs);
+    janitor_finish(&program.opened.janitor);
+    free(program.opened.primary_path);
     device_options_fini(&program.options);
     return r < 0 ? 1 : r;
 }

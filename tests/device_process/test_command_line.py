@@ -69,6 +69,7 @@ def test_a_mistake_gives_one_sentence(start, tmp_path, image, args, sentence):
     assert len(lines) == 1, process.text
     assert lines[0].startswith("disk-proc: error: ")
     assert fill(sentence) in lines[0]
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 def test_images_are_locked_against_others(start, tmp_path, image):
@@ -113,3 +114,16 @@ def test_a_socket_file_left_behind_is_replaced(start, tmp_path):
         client.settimeout(20)
         assert b"READY" in client.recv(1000)
     assert process.wait() == 0
+    assert not path.exists()
+
+
+def test_sockets_are_removed_even_after_a_kill(start, tmp_path):
+    paths = [tmp_path / name for name in ("primary", "vfio", "qmp")]
+    for end in (lambda p: p.child.kill(), lambda p: p.child.terminate()):
+        process = start(f"unix:{paths[0]},server", "-device", DEVICE,
+                        "-vfio-user", f"device=lsi0,path={paths[1]}",
+                        "-qmp", f"unix:{paths[2]},server=on,wait=off")
+        wait_for(lambda: all(p.exists() for p in paths), "the sockets")
+        end(process)
+        process.wait()
+        wait_for(lambda: not any(p.exists() for p in paths), "the end of the sockets")

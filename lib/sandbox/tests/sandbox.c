@@ -565,6 +565,21 @@ TEST(the_control_process_still_opens_and_starts_but_not_everything)
     check_killed(&out, "forbidden system call bpf(", "policy control");
 }
 
+static void janitor_works(struct sandbox_config *config)
+{
+    *config = (struct sandbox_config){ .role = SANDBOX_JANITOR, .name = "janitor" };
+    struct sandbox_report report = enter(config);
+    REQUIRE(report.steps[SANDBOX_STEP_SECCOMP].state == SANDBOX_DONE);
+    REQUIRE(unlink("/nonexistent/file") < 0 && errno == ENOENT);
+    open("/etc/passwd", O_RDONLY);
+}
+
+TEST(the_janitor_removes_files_and_does_nothing_else)
+{
+    struct outcome out = run(janitor_works, only_seccomp);
+    check_killed(&out, "forbidden system call open", "policy janitor: no rule allows it");
+}
+
 static void child_of_control(struct sandbox_config *config)
 {
     struct sandbox_config control = { .role = SANDBOX_CONTROL, .name = "bulkhead" };

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/test.h"
 #include "common/door.h"
+#include "common/janitor.h"
 #include "common/options.h"
 #include "common/start.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- options ---- */
 
@@ -189,6 +195,70 @@ TEST(stray_descriptors_are_closed_and_kept_ones_are_not_inherited)
     int status;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
+}
+
+/* ---- the janitor ---- */
+
+static void make_socket(const char *path)
+{
+    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
+    if (bind(fd, (struct sockaddr *)&sun, sizeof sun) < 0)
+        _exit(90);
+    close(fd);
+}
+
+/* A process with a socket at path and a janitor; before is what happens then, and it ends. */
+static void live(const char *path, void (*before)(struct janitor *janitor, const char *path))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct janitor janitor;
+        struct error err;
+        janitor_init(&janitor);
+        make_socket(path);
+        janitor_add(&janitor, path);
+        if (janitor_start(&janitor, &err) < 0)
+            _exit(91);
+        before(&janitor, path);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+static bool gone_soon(const char *path)
+{
+    for (int i = 0; i < 2000 && access(path, F_OK) == 0; i++)
+        usleep(1000);
+    return access(path, F_OK) < 0;
+}
+
+static void finishes(struct janitor *janitor, const char *path) { janitor_finish(janitor); }
+static void is_killed(struct janitor *janitor, const char *path) { raise(SIGKILL); }
+static void is_replaced(struct janitor *janitor, const char *path)
+{
+    unlink(path);
+    usleep(20000);              /* another time stamp, if not another number */
+    make_socket(path);
+    janitor_finish(janitor);
+}
+
+TEST(the_janitor_removes_sockets_however_the_process_ends)
+{
+    char dir[] = "/tmp/janitor-XXXXXX", path[64];
+
+    CHECK(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/s", dir);
+    live(path, finishes);
+    CHECK_EQ(access(path, F_OK), -1);       /* at once */
+    live(path, is_killed);
+    CHECK(gone_soon(path));
+    live(path, is_replaced);
+    CHECK_EQ(access(path, F_OK), 0);        /* somebody else's */
+    unlink(path);
+    rmdir(dir);
 }
 
 TEST(the_version_has_three_numbers)

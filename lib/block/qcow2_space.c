@@ -185,7 +185,7 @@ uint64_t space_take(struct qcow2 *q, struct q2_req *req, uint64_t want, uint64_t
         memmove(first, first + 1, q->spare_n * sizeof *first);
     }
     /* Ahead of the need, so that nobody waits. */
-    if (!q->rc_busy && q->spare_clusters < q->next_batch / 4)
+    if (!q->rc_busy && q->spare_clusters < q->next_batch / 2)
         start_reserve(q);
     return n;
 }

@@ -3,6 +3,7 @@
 #include "cpu/cpu.h"
 
 #include "devices/all.h"
+#include "remote/proxy.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static int by_name(const void *a, const void *b)
 
 int classes_collect(const struct object_class ***ret_classes)
 {
-    const struct object_class *const *tables[] = { device_classes, machine_classes };
+    const struct object_class *const proxy[] = { &proxy_class.base, NULL };
+    const struct object_class *const *tables[] = { device_classes, machine_classes, proxy };
     unsigned total = 0, n = 0;
 
     for (size_t t = 0; t < ARRAY_SIZE(tables); t++)

@@ -11,6 +11,7 @@
 #include "ipc/primary.h"
 #include "kvm/kvm.h"
 #include "machine/machine.h"
+#include "remote/proxy.h"
 #include "sandbox/sandbox.h"
 
 enum run_status {
@@ -48,6 +49,7 @@ struct cpu {
     struct vm *vm;                      /* both NULL before machine-init */
     struct machine *machine;
     struct chardev *serials[MACHINE_SERIALS];
+    struct proxy_owner proxy_owner;     /* told when a device's channel fails */
     struct run run;
 };
 

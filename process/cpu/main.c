@@ -79,6 +79,13 @@ static int start_block(struct cpu *cpu, struct error *err)
     return block_graph_new(cpu->loop, BLOCK_AIO_AUTO, &cpu->graph, err);
 }
 
+/* The guest goes on; what becomes of the device process is control's affair. */
+static void on_channel_failed(void *opaque, struct pci_device *pdev, const char *reason)
+{
+    cpu_event(opaque, "CHANNEL_FAILED", json_pack("{s:s, s:s}", "device", pci_device_name(pdev),
+              "reason", reason));
+}
+
 static void on_stop_signal(void *opaque, const struct signalfd_siginfo *info)
 {
     loop_quit(opaque, 0);
@@ -134,6 +141,8 @@ static int run(struct cpu *cpu, const struct options *options, struct error *err
     cpu->keep_running = options->keep_running;
     cpu->tree.lock = &cpu->lock;
     cpu->tree.services[SERVICE_BLOCK] = cpu->graph;
+    cpu->proxy_owner = (struct proxy_owner){ on_channel_failed, cpu };
+    proxy_set_owner(&cpu->tree, &cpu->proxy_owner);
     loop_set_lock(cpu->loop, &cpu->lock);
     r = primary_new(cpu->loop, channel, &cpu_primary_ops, cpu, &cpu->primary, err);
     if (r == 0) {

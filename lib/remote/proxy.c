@@ -375,6 +375,9 @@ static void proxy_init(struct object *obj, void *part)
 static void proxy_fini(struct object *obj, void *part)
 {
     struct proxy *p = part;
+
+    if (p->channel_fd >= 0)         /* it was not even realized */
+        close(p->channel_fd);
     pthread_mutex_destroy(&p->mode_lock);
 }
 

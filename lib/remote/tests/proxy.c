@@ -390,6 +390,8 @@ TEST(a_wrong_socket_or_id_is_said_in_words)
     spawn_far(&w, &fd, false);
     CHECK(add_proxy(&w, json_pack("{s:i, s:s}", "channel-fd", fd, "id", "t1"), &err) < 0);
     CHECK_HAS(err.text, "leads to device 't0'");
+    CHECK(add_proxy(&w, json_pack("{s:i, s:s}", "channel-fd", dup(0), "addr", "33"), &err) < 0);
+    CHECK_HAS(err.text, "addr");
     world_end(&w);
 }
 

@@ -110,6 +110,7 @@ struct lsi {
     bool sodl_full;
 
     struct lsi_conn conn;
+    uint32_t tasks_used;        /* what of tasks is saved: up to the last that is not free */
     struct lsi_task tasks[LSI_TASKS];
     struct lsi_target targets[LSI_TARGETS];
     uint32_t next_order;

@@ -103,9 +103,12 @@ static void lsi_pause(struct pci_device *pdev)
     lsi_timers_pause(s);
     s->paused = true;
     task_cancel(s->task);
+    s->tasks_used = 0;
     for (unsigned i = 0; i < LSI_TASKS; i++) {
         struct lsi_task *t = &s->tasks[i];
         t->index = t->req ? (uint32_t)scsi_request_index(t->req) : UINT32_MAX;
+        if (t->state != TASK_FREE)
+            s->tasks_used = i + 1;
     }
 }
 
@@ -142,9 +145,9 @@ static int lsi_post_load(struct pci_device *pdev, struct error *err)
             scsi_cancel(old);
             scsi_request_put(old);
         }
-        bad |= t->pos > t->len || (t->state == TASK_DATA && t->pos == t->len);
-        if (t->state == TASK_DYING)
+        if (t->state == TASK_DYING || i >= s->tasks_used)
             lsi_task_free(s, t);
+        bad |= t->pos > t->len || (t->state == TASK_DATA && t->pos == t->len);
         t->connected = c->task == i;
     }
     bad |= c->in_len > LSI_MSG_MAX || c->in_pos > c->in_len || c->out_len >= LSI_MSG_MAX ||
@@ -205,7 +208,8 @@ static const struct state_field lsi_state[] = {
     STATE_U32(struct lsi, move_entry), STATE_BOOL(struct lsi, selecting),
     STATE_BOOL(struct lsi, reselected), STATE_BOOL(struct lsi, arbitrated),
     STATE_BOOL(struct lsi, sodl_full), STATE_STRUCT(struct lsi, conn, conn_state),
-    STATE_STRUCTS(struct lsi, tasks, task_state), STATE_STRUCTS(struct lsi, targets, target_state),
+    STATE_STRUCTS_USED(struct lsi, tasks, tasks_used, task_state),
+    STATE_STRUCTS(struct lsi, targets, target_state),
     STATE_U32(struct lsi, next_order), STATE_U64(struct lsi, select_left_ns),
     STATE_U64(struct lsi, gen_left_ns), STATE_U64(struct lsi, hth_left_ns), STATE_END,
 };

@@ -275,6 +275,7 @@ static void qcow2_close(struct block_node *node)
         q->free_reqs = req->next;
         free(req);
     }
+    free(q->inflated);
     free(q->l1);
     free(q);
 }

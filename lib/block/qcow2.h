@@ -151,6 +151,9 @@ struct qcow2 {
         int result;
     } rc_job;
 
+    uint8_t *inflated;          /* the compressed cluster read last, or NULL */
+    uint64_t inflated_entry;    /* its L2 entry */
+
     struct list changes;        /* q2_req.change_link: mappings being changed */
     struct q2_req *free_reqs;
     unsigned inflight_reqs;
@@ -176,6 +179,8 @@ struct q2_req {
     bool fresh;
     uint64_t head_old, tail_old;        /* L2 entries of the first and the last cluster */
     uint64_t head, tail;                /* bytes to be filled in before and after the data */
+    uint64_t file_end;                  /* for the job */
+    uint8_t *inflated;                  /* by the job */
     struct job job;
     int job_result;
 };
@@ -212,6 +217,18 @@ void req_change_done(struct q2_req *req, int result);
 void req_wake_all(struct list *waiters);
 void req_fail_all(struct list *waiters, int result);
 void qcow2_submit(struct block_node *node, struct bio *bio);
+
+/* qcow2_compressed.c */
+/* Where the data of a compressed cluster lie: a byte offset, and their length up to the end of
+ * their last sector. */
+void q2_compressed_place(const struct qcow2 *q, uint64_t entry, uint64_t *ret_offset,
+                         uint64_t *ret_len);
+/* Blocking; any thread. -EIO when what is there is no cluster. */
+int q2_read_compressed(const struct qcow2 *q, uint64_t entry, uint64_t file_end, void *cluster);
+/* Reads the request's next n bytes from the cluster; true: the next step may follow. */
+bool q2_compressed_step(struct q2_req *req, uint64_t entry);
+/* A compressed cluster has left the mapping. */
+void q2_forget_inflated(struct qcow2 *q);
 
 /* A host offset from the image: of a whole cluster, aligned, in the file, not the header. */
 bool q2_host_ok(const struct qcow2 *q, uint64_t offset);

@@ -201,16 +201,8 @@ static bool bad_entry(struct q2_req *req, uint64_t cluster, uint64_t entry)
 {
     struct qcow2 *q = req->q;
 
-    if (entry & QCOW2_COMPRESSED) {
-        if (!q->broken)
-            log_error("image '%s' has compressed clusters, which are not supported; "
-                      "'qemu-img convert' makes an image without", q->node->filename);
-        q->broken = true;
-        req_end(req, -ENOTSUP);
-        return true;
-    }
     /* An offset that goes with the zero flag is only ever given back, and checked then. */
-    if (reads_zero(entry) || q2_host_ok(q, entry & QCOW2_OFFSET))
+    if (reads_zero(entry) || entry & QCOW2_COMPRESSED || q2_host_ok(q, entry & QCOW2_OFFSET))
         return false;
     req_end(req, q2_broken(q, "the L2 entry of cluster", cluster));
     return true;
@@ -306,6 +298,10 @@ static bool read_step(struct q2_req *req)
         req->pos += req->n;
         return true;
     }
+    if (entry & QCOW2_COMPRESSED) {
+        req->n = MIN(bio->len - req->pos, q->cluster_size - in_cluster(q, offset));
+        return q2_compressed_step(req, entry);
+    }
     transfer(req, (entry & QCOW2_OFFSET) + in_cluster(q, offset), on_transferred);
     return false;
 }
@@ -374,21 +370,25 @@ static void write_data(struct q2_req *req)
 
 /* Fills part of a new cluster from what was mapped there. Stable when it returns: once L2 says
  * otherwise, the old is gone. Helper thread. */
-static int fill_part(struct qcow2 *q, uint64_t old, uint64_t new_offset, uint64_t part_offset,
-                     uint64_t len)
+static int fill_part(struct qcow2 *q, uint64_t file_end, uint64_t old, uint64_t new_offset,
+                     uint64_t part_offset, uint64_t len)
 {
     AUTO_FREE void *buf = NULL;
+    uint8_t *part;
     int r = 0;
 
     if (len == 0)
         return 0;
-    if (posix_memalign(&buf, 4096, align_up(len, 4096)))
+    if (posix_memalign(&buf, 4096, align_up(q->cluster_size, 4096)))
         return -ENOMEM;
+    part = (uint8_t *)buf + part_offset;
     if (reads_zero(old))
-        memset(buf, 0, len);
+        memset(part, 0, len);
+    else if (old & QCOW2_COMPRESSED)
+        r = q2_read_compressed(q, old, file_end, buf);
     else
-        r = q->file->ops->pread(q->file, (old & QCOW2_OFFSET) + part_offset, buf, len);
-    return r < 0 ? r : q->file->ops->pwrite(q->file, new_offset + part_offset, buf, len, true);
+        r = q->file->ops->pread(q->file, (old & QCOW2_OFFSET) + part_offset, part, len);
+    return r < 0 ? r : q->file->ops->pwrite(q->file, new_offset + part_offset, part, len, true);
 }
 
 static void run_fill(struct job *job)
@@ -397,9 +397,10 @@ static void run_fill(struct job *job)
     struct qcow2 *q = req->q;
     uint64_t last = req->host + ((req->count - 1) << q->cluster_bits);
 
-    int r = fill_part(q, req->head_old, req->host, 0, req->head);
+    int r = fill_part(q, req->file_end, req->head_old, req->host, 0, req->head);
     if (r == 0)
-        r = fill_part(q, req->tail_old, last, q->cluster_size - req->tail, req->tail);
+        r = fill_part(q, req->file_end, req->tail_old, last, q->cluster_size - req->tail,
+                      req->tail);
     req->job_result = r;
 }
 
@@ -424,10 +425,16 @@ static uint64_t count_to_map(struct q2_req *req, struct q2_slice *slice, uint64_
     uint64_t most = MIN(want, left_in_slice(q, cluster)), n = 1;
 
     while (n < most && !is_ours(slice_entry(q, slice, cluster + n)) &&
-           !(slice_entry(q, slice, cluster + n) & QCOW2_COMPRESSED) &&
            !change_at(q, cluster + n, 1))
         n++;
     return n;
+}
+
+/* Can what was mapped by this entry be read? Compressed data are checked when they are. */
+static bool source_ok(const struct qcow2 *q, uint64_t entry)
+{
+    return reads_zero(entry) || entry & QCOW2_COMPRESSED ||
+           q2_host_ok(q, entry & QCOW2_OFFSET);
 }
 
 static void map_new(struct q2_req *req, struct q2_slice *slice, uint64_t limit)
@@ -450,10 +457,8 @@ static void map_new(struct q2_req *req, struct q2_slice *slice, uint64_t limit)
         req->head = 0;
     if (req->fresh && reads_zero(req->tail_old))
         req->tail = 0;
-    if ((req->head && !reads_zero(req->head_old) &&
-         !q2_host_ok(q, req->head_old & QCOW2_OFFSET)) ||
-        (req->tail && !reads_zero(req->tail_old) &&
-         !q2_host_ok(q, req->tail_old & QCOW2_OFFSET))) {
+    if ((req->head && !source_ok(q, req->head_old)) ||
+        (req->tail && !source_ok(q, req->tail_old))) {
         space_give_back(q, req->host, count);
         req_end(req, q2_broken(q, "the L2 entry of cluster", cluster));
         return;
@@ -462,6 +467,7 @@ static void map_new(struct q2_req *req, struct q2_slice *slice, uint64_t limit)
         write_data(req);
         return;
     }
+    req->file_end = q->file_end;
     req->job.run = run_fill;
     req->job.done = fill_done;
     pool_run(q->node->graph->pool, &req->job);

@@ -202,12 +202,11 @@ void space_give_back_entry(struct qcow2 *q, struct q2_ranges *to, uint64_t entry
     uint64_t host = entry & QCOW2_OFFSET, count = 1;
 
     if (entry & QCOW2_COMPRESSED) {
-        /* Bits from "x" up: further sectors; below: a byte offset. Each cluster it touches. */
-        unsigned x = 62 - (q->cluster_bits - 8);
-        uint64_t from = align_down(entry & ((1ull << x) - 1), 512);
-        uint64_t sectors = (entry & ~(QCOW2_COPIED | QCOW2_COMPRESSED)) >> x;
-        host = align_down(from, q->cluster_size);
-        count = ((from + sectors * 512) >> q->cluster_bits) - (host >> q->cluster_bits) + 1;
+        uint64_t offset, len;
+        q2_compressed_place(q, entry, &offset, &len);
+        host = align_down(offset, q->cluster_size);
+        count = ((offset + len - 1) >> q->cluster_bits) - (host >> q->cluster_bits) + 1;
+        q2_forget_inflated(q);
     }
     if (!host || !q2_host_ok(q, host))
         return;         /* nothing was mapped, or nothing that can be */

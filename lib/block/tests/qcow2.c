@@ -239,6 +239,39 @@ TEST(what_a_snapshot_holds_is_not_overwritten)
     free(old);
 }
 
+TEST(compressed_clusters_are_read_and_replaced)
+{
+    enum { SIZE = 6 * MIB };
+    struct env e;
+    uint8_t *model = calloc(1, SIZE), *data = malloc(SIZE);
+    unsigned seed = 3;
+    char path[128];
+
+    static const char *const shapes[] = { "", "-o cluster_size=4k", "-o cluster_size=2M",
+                                          "-o cluster_size=512" };
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+        env_init(&e, BLOCK_AIO_AUTO);
+        /* Something that compresses: text-like, a little random. */
+        for (size_t k = 0; k < SIZE; k++)
+            model[k] = k % 70000 < 50000 ? "sphinx of black quartz"[(k / 3 + k % 7) % 22] : rand();
+        snprintf(path, sizeof path, "%s/in.raw", e.dir);
+        int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        CHECK_EQ(write(fd, model, SIZE), SIZE);
+        close(fd);
+        CHECK_EQ(sh(&e, "qemu-img convert -c -f raw -O qcow2 %s in.raw a.qcow2", shapes[i]), 0);
+        struct block *b = open_image(&e, "a.qcow2", "");
+        CHECK_EQ(do_read(&e, b, 0, data, SIZE), 0);
+        CHECK_MEM(data, model, SIZE);
+        random_rounds(&e, b, model, data, SIZE, 15, &seed);
+        close_image(&e, b);
+        check_clean(&e, "a.qcow2");
+        check_content(&e, "a.qcow2", model, SIZE);
+        env_fini(&e);
+    }
+    free(model);
+    free(data);
+}
+
 TEST(discarded_clusters_are_used_again)
 {
     struct env e;

@@ -31,11 +31,9 @@ struct machine {
 
     struct mem_region *memory, *io;
     struct mem_region *ram, *ram_low, *ram_high;
-    struct mem_region *pci_memory, *pci_io, *ecam, *config_ports;
+    struct mem_region *pci_memory, *pci_io;
     struct address_space *memory_as, *io_as;
     struct pci_bus *pci;
-    uint32_t config_address;                /* 0xcf8; atomic, for it is reached without the lock */
-    uint8_t reset_control;                  /* 0xcf9; likewise */
 
     uint32_t isa_asserted[GSI_PCI];         /* per line, a bit for each source */
     uint8_t pci_asserted[256];              /* per devfn, a bit for each pin */
@@ -66,8 +64,6 @@ int machine_ports_add(struct machine *machine, const char *name, unsigned base, 
 void machine_ports_del(struct mem_region **region);
 
 /* pci_host.c */
-int pci_host_init(struct machine *machine, struct error *err) MUST_CHECK;
-void pci_host_fini(struct machine *machine);
 unsigned pci_host_gsi(unsigned devfn, unsigned pin);
 
 /* acpi_pm.c */

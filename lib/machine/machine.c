@@ -293,8 +293,6 @@ static int machine_setup(struct machine *m, const struct machine_config *c, stru
         .dma = m->memory_as, .express = true,
     };
     r = pci_bus_new(m->tree, &pci, &m->pci, err);
-    if (r == 0)
-        r = pci_host_init(m, err);
     return r < 0 ? r : make_devices(m, err);
 }
 
@@ -328,7 +326,6 @@ void machine_free(struct machine *m)
     if (!m)
         return;
     pci_bus_free(m->pci);
-    pci_host_fini(m);
     address_space_free(m->memory_as);
     address_space_free(m->io_as);
     struct mem_region *regions[] = { m->ram_low, m->ram_high, m->ram, m->pci_memory, m->pci_io,
@@ -355,8 +352,6 @@ int machine_reset(struct machine *m, struct error *err)
         .initrd_fd = m->initrd_fd, .initrd_name = m->initrd_name, .cmdline = m->cmdline,
     };
 
-    __atomic_store_n(&m->config_address, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&m->reset_control, 0, __ATOMIC_RELAXED);
     objects_reset(m->tree);
     machine_set_pic_mode(m, true);
     int r = acpi_tables_write(m, &request.rsdp);

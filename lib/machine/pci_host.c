@@ -16,6 +16,14 @@
 enum { CONFIG_ENABLE = 0x80000000u, PORT_ADDRESS = 0, PORT_RESET = 1, PORT_DATA = 4 };
 enum { RESET_CPU = 0x04, RESET_KEPT = 0x0e };
 
+/* The bridge as a device. Both registers are atomic: they are reached without the lock. */
+struct pci_host {
+    struct machine *machine;
+    struct mem_region *ecam, *ports;
+    uint32_t config_address;        /* 0xcf8 */
+    uint8_t reset_control;          /* 0xcf9 */
+};
+
 /* Slots are spread over the eight lines so that neighbours do not share one. */
 unsigned pci_host_gsi(unsigned devfn, unsigned pin)
 {
@@ -24,10 +32,10 @@ unsigned pci_host_gsi(unsigned devfn, unsigned pin)
 
 /* ---- 0xcf8, 0xcfc ---- */
 
-static bool data_target(struct machine *m, uint64_t off, unsigned *ret_bus, unsigned *ret_devfn,
+static bool data_target(struct pci_host *host, uint64_t off, unsigned *ret_bus, unsigned *ret_devfn,
                         unsigned *ret_off)
 {
-    uint32_t address = __atomic_load_n(&m->config_address, __ATOMIC_RELAXED);
+    uint32_t address = __atomic_load_n(&host->config_address, __ATOMIC_RELAXED);
 
     if (!(address & CONFIG_ENABLE))
         return false;
@@ -41,9 +49,10 @@ static bool data_target(struct machine *m, uint64_t off, unsigned *ret_bus, unsi
  * The address register answers to dwords alone; of the bytes in its place one is another register,
  * the reset control of chipsets that have PCI (bit 2, when it goes up: reset; bit 1: a hard one).
  */
-static void reset_control_write(struct machine *m, uint8_t val)
+static void reset_control_write(struct pci_host *host, uint8_t val)
 {
-    uint8_t before = __atomic_exchange_n(&m->reset_control, val & RESET_KEPT, __ATOMIC_RELAXED);
+    struct machine *m = host->machine;
+    uint8_t before = __atomic_exchange_n(&host->reset_control, val & RESET_KEPT, __ATOMIC_RELAXED);
 
     if (!(val & RESET_CPU) || (before & RESET_CPU))
         return;
@@ -56,40 +65,40 @@ static void reset_control_write(struct machine *m, uint8_t val)
 
 static uint64_t address_read(void *opaque, uint64_t off, unsigned len)
 {
-    struct machine *m = opaque;
+    struct pci_host *host = opaque;
 
     if (len == 1)
-        return off == PORT_RESET ? __atomic_load_n(&m->reset_control, __ATOMIC_RELAXED) : UINT64_MAX;
-    return __atomic_load_n(&m->config_address, __ATOMIC_RELAXED);
+        return off == PORT_RESET ? __atomic_load_n(&host->reset_control, __ATOMIC_RELAXED) : UINT64_MAX;
+    return __atomic_load_n(&host->config_address, __ATOMIC_RELAXED);
 }
 
 static void address_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
-    struct machine *m = opaque;
+    struct pci_host *host = opaque;
 
     if (len == 4)
-        __atomic_store_n(&m->config_address, (uint32_t)val & ~0x7f000003u, __ATOMIC_RELAXED);
+        __atomic_store_n(&host->config_address, (uint32_t)val & ~0x7f000003u, __ATOMIC_RELAXED);
     else if (off == PORT_RESET)
-        reset_control_write(m, val);
+        reset_control_write(host, val);
 }
 
 static uint64_t data_read(void *opaque, uint64_t off, unsigned len)
 {
-    struct machine *m = opaque;
+    struct pci_host *host = opaque;
     unsigned bus, devfn, reg;
 
-    if (!data_target(m, off, &bus, &devfn, &reg))
+    if (!data_target(host, off, &bus, &devfn, &reg))
         return UINT64_MAX;
-    return pci_config_access_read(m->pci, bus, devfn, reg, len);
+    return pci_config_access_read(host->machine->pci, bus, devfn, reg, len);
 }
 
 static void data_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
-    struct machine *m = opaque;
+    struct pci_host *host = opaque;
     unsigned bus, devfn, reg;
 
-    if (data_target(m, off, &bus, &devfn, &reg))
-        pci_config_access_write(m->pci, bus, devfn, reg, len, val);
+    if (data_target(host, off, &bus, &devfn, &reg))
+        pci_config_access_write(host->machine->pci, bus, devfn, reg, len, val);
 }
 
 static const struct mem_ops address_ops = {
@@ -104,14 +113,14 @@ static const struct mem_ops data_ops = {
 
 static uint64_t ecam_read(void *opaque, uint64_t off, unsigned len)
 {
-    struct machine *m = opaque;
-    return pci_config_access_read(m->pci, off >> 20 & 0xff, off >> 12 & 0xff, off & 0xfff, len);
+    struct pci_host *host = opaque;
+    return pci_config_access_read(host->machine->pci, off >> 20 & 0xff, off >> 12 & 0xff, off & 0xfff, len);
 }
 
 static void ecam_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
-    struct machine *m = opaque;
-    pci_config_access_write(m->pci, off >> 20 & 0xff, off >> 12 & 0xff, off & 0xfff, len, val);
+    struct pci_host *host = opaque;
+    pci_config_access_write(host->machine->pci, off >> 20 & 0xff, off >> 12 & 0xff, off & 0xfff, len, val);
 }
 
 static const struct mem_ops ecam_ops = {
@@ -119,20 +128,23 @@ static const struct mem_ops ecam_ops = {
     .unlocked = true,
 };
 
-int pci_host_init(struct machine *m, struct error *err)
+/* ---- the bridge itself ---- */
+
+static int host_map(struct pci_host *host, struct error *err)
 {
-    m->ecam = mem_io_new("ecam", m->map.ecam_size, &ecam_ops, m);
-    m->config_ports = mem_container_new("pci-config", 8);
-    struct mem_region *address = mem_io_new("pci-config-address", 4, &address_ops, m);
-    struct mem_region *data = mem_io_new("pci-config-data", 4, &data_ops, m);
+    struct machine *m = host->machine;
+    struct mem_region *address = mem_io_new("pci-config-address", 4, &address_ops, host);
+    struct mem_region *data = mem_io_new("pci-config-data", 4, &data_ops, host);
     int r = 0;
 
-    if (m->ecam && m->config_ports && address && data) {
+    host->ecam = mem_io_new("ecam", m->map.ecam_size, &ecam_ops, host);
+    host->ports = mem_container_new("pci-config", 8);
+    if (host->ecam && host->ports && address && data) {
         mem_begin();
-        mem_add(m->memory, m->map.ecam, m->ecam, 0);
-        mem_add(m->config_ports, PORT_ADDRESS, address, 0);
-        mem_add(m->config_ports, PORT_DATA, data, 0);
-        mem_add(m->io, 0xcf8, m->config_ports, 0);
+        mem_add(m->memory, m->map.ecam, host->ecam, 0);
+        mem_add(host->ports, PORT_ADDRESS, address, 0);
+        mem_add(host->ports, PORT_DATA, data, 0);
+        mem_add(m->io, 0xcf8, host->ports, 0);
         mem_commit();
     } else {
         r = error_oom(err);
@@ -142,21 +154,43 @@ int pci_host_init(struct machine *m, struct error *err)
     return r;
 }
 
-void pci_host_fini(struct machine *m)
+static int host_realize(struct pci_device *pdev, struct error *err)
 {
-    if (m->ecam)
-        mem_region_orphan(m->ecam);
-    mem_region_put(m->ecam);
-    mem_region_put(m->config_ports);
+    struct pci_host *host = pci_device_self(pdev);
+
+    host->machine = machine_of(pci_device_object(pdev));
+    return host_map(host, err);
 }
 
-/* ---- the bridge as a function of its own bus: ids and nothing else ---- */
+/* The processors have stopped for good by now. */
+static void host_unrealize(struct pci_device *pdev)
+{
+    struct pci_host *host = pci_device_self(pdev);
+    struct mem_region *regions[] = { host->ecam, host->ports };
 
-static void host_bridge_reset(struct pci_device *pdev) { }
+    for (unsigned i = 0; i < ARRAY_SIZE(regions); i++)
+        if (regions[i]) {
+            mem_del(regions[i]);
+            mem_region_put(regions[i]);
+        }
+    host->ecam = host->ports = NULL;
+}
+
+static void host_reset(struct pci_device *pdev)
+{
+    struct pci_host *host = pci_device_self(pdev);
+
+    __atomic_store_n(&host->config_address, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&host->reset_control, 0, __ATOMIC_RELAXED);
+}
 
 const struct pci_device_class host_bridge_class = {
     .base = { .name = "pcie-host-bridge", .summary = "PCI Express host bridge", .internal = true,
-              .parent = &pci_device_base },
+              .parent = &pci_device_base, .size = sizeof(struct pci_host), .state_version = 1,
+              .state = (const struct state_field[]){
+                  STATE_U32(struct pci_host, config_address),
+                  STATE_U8_MAX(struct pci_host, reset_control, RESET_KEPT), STATE_END } },
     .pci = { .vendor = 0x1b36, .device = 0x0008, .class = 0x060000 },
-    .ops = &(const struct pci_device_ops){ .reset = host_bridge_reset },
+    .ops = &(const struct pci_device_ops){ .realize = host_realize, .unrealize = host_unrealize,
+                                           .reset = host_reset },
 };

@@ -64,6 +64,7 @@ TEST(configuration_space_is_reached_by_ports_and_by_memory)
     CHECK_EQ(ecam(&pc, 35, 0, 4), 0xffffffff);          /* bus 1 */
     config_set(&pc, 3, PCI_INTERRUPT_LINE, 1, 11);
     CHECK_EQ(ecam(&pc, 3, PCI_INTERRUPT_LINE, 1), 11);
+    pc_save_and_load(&pc);
     CHECK_EQ(in(&pc, 0xcf8, 4), 0x8000183c);
     out(&pc, 0xcf8, 2, 0xffff);                         /* not a dword: nothing happens */
     CHECK_EQ(in(&pc, 0xcf8, 4), 0x8000183c);

@@ -119,7 +119,7 @@ struct scsi_request *scsi_request_get(struct scsi_request *req)
 
 void scsi_request_put(struct scsi_request *req)
 {
-    if (!req || --req->refs)
+    if (!req || !req->refs || --req->refs)
         return;
     buffer_give(TAKE_PTR(req->buf));
     free(TAKE_PTR(req->compare));

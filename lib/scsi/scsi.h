@@ -85,6 +85,7 @@ void scsi_cancel(struct scsi_request *req);             /* cancelled() follows, 
 uint8_t *scsi_request_data(const struct scsi_request *req, size_t *ret_len);
 
 void *scsi_request_hba(const struct scsi_request *req);
+/* NULL, as after loading: nobody's; then no callback is made, and the request goes when it ends. */
 void scsi_request_set_hba(struct scsi_request *req, void *hba);
 uint32_t scsi_request_tag(const struct scsi_request *req);
 unsigned scsi_request_lun(const struct scsi_request *req);

@@ -10,11 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A second signal does not wait any more. */
+/* One who signals again does not want to wait; but timeout(1) and terminals signal twice at once. */
+static const uint64_t patience_ns = UINT64_C(1000) * 1000 * 1000;
+
 static void on_stop_signal(void *opaque, const struct signalfd_siginfo *info)
 {
     struct vm *vm = opaque;
 
+    if (vm->phase == VM_ENDING && clock_now_ns() - vm->ending_since_ns < patience_ns)
+        return;
     log_info("ending on signal %u (%s) from process %u", info->ssi_signo,
              strsignal((int)info->ssi_signo), info->ssi_pid);
     if (vm->phase == VM_ENDING) {
@@ -63,6 +67,8 @@ int main(int argc, char *argv[])
     case ACTION_DEVICE_LIST:
     case ACTION_DEVICE_PROPS:
         r = device_help(config->help_class, &err);
+        if (r < 0)
+            error_prefix(&err, "-device help");
         break;
     case ACTION_RUN:
         r = run(config, &err);

@@ -104,6 +104,7 @@ void vm_end(struct vm *vm, int status)
     if (vm->phase != VM_ENDING) {
         vm->phase = VM_ENDING;
         vm->exit_status = status;
+        vm->ending_since_ns = clock_now_ns();
         timer_arm_after(vm->kill_timer, kill_after_ns);
     }
     list_for_each(struct child, c, &vm->children, link) {

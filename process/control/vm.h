@@ -50,7 +50,8 @@ struct vm {
                                  * that failed has told the user already */
     struct error err;
     int exit_status;
-    struct timer *kill_timer;   /* VM_ENDING */
+    uint64_t ending_since_ns;   /* VM_ENDING */
+    struct timer *kill_timer;
     struct sandbox_report sandbox;
     char *pidfile;              /* to be removed; NULL: none */
     json_t *chardev_names;      /* {chardev id: where it is}, of those that are open */

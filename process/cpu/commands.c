@@ -233,8 +233,9 @@ static int run_list_types(struct call *call, struct error *err)
 
     for (const struct object_class **c = call->cpu->classes; *c; c++)
         if (!(*c)->internal)
-            json_array_append_new(list, json_pack("{s:s, s:b, s:s*}", "name", (*c)->name, "abstract",
-                                  (*c)->abstract, "parent", (*c)->parent ? (*c)->parent->name : NULL));
+            json_array_append_new(list, json_pack("{s:s, s:b, s:s*, s:s*}", "name", (*c)->name,
+                                  "abstract", (*c)->abstract, "parent", (*c)->parent ?
+                                  (*c)->parent->name : NULL, "summary", (*c)->summary));
     *call->ret = list;
     return 0;
 }

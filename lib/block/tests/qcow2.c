@@ -3,6 +3,7 @@
 #include "block/tests/support.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 enum { KIB = 1024, MIB = 1024 * 1024 };
 
@@ -295,6 +296,64 @@ TEST(discarded_clusters_are_used_again)
     CHECK_EQ(stat(path, &st), 0);
     CHECK(st.st_size < 64 * MIB);
     CHECK(st.st_blocks * 512 < 2 * MIB);
+    env_fini(&e);
+}
+
+TEST(a_host_without_space_fails_requests_and_leaves_the_image_sound)
+{
+    enum { CHUNK = 64 * KIB, SIZE = 16 * MIB };
+    struct env e;
+    static uint8_t model[SIZE], buf[CHUNK];
+    struct rlimit old, limit;
+    unsigned failed = 0;
+
+    env_init(&e, BLOCK_AIO_AUTO);
+    CHECK_EQ(sh(&e, "qemu-img create -f qcow2 a.qcow2 %d", SIZE), 0);
+    struct block *b = open_image(&e, "a.qcow2", "");
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+    limit = (struct rlimit){ 6 * MIB + 4096, old.rlim_max };
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    for (uint64_t off = 0; off < SIZE; off += CHUNK) {
+        memset(buf, 1 + off / CHUNK % 200, CHUNK);
+        int r = do_write(&e, b, off, buf, CHUNK, false);
+        CHECK(r == 0 || r == -EFBIG);
+        failed += r < 0;
+        if (r == 0)
+            memcpy(model + off, buf, CHUNK);
+    }
+    CHECK(failed > 0);
+    CHECK(failed < SIZE / CHUNK);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+    memset(buf, 0xff, CHUNK);
+    memcpy(model + SIZE - CHUNK, buf, CHUNK);
+    CHECK_EQ(do_write(&e, b, SIZE - CHUNK, buf, CHUNK, false), 0);
+    close_image(&e, b);
+    check_clean(&e, "a.qcow2");
+    check_content(&e, "a.qcow2", model, SIZE);
+    env_fini(&e);
+}
+
+TEST(an_idle_image_answers_a_drain_and_a_flush)
+{
+    struct env e;
+    struct wait w = { .req.done = on_wait_done };
+
+    env_init(&e, BLOCK_AIO_AUTO);
+    CHECK_EQ(sh(&e, "qemu-img create -f qcow2 a.qcow2 1M"), 0);
+    struct block *b = open_image(&e, "a.qcow2", ",'cache.no-flush':true");
+    block_drain(b);
+    block_drain_all(e.graph);
+    block_flush(b, &w.req);
+    block_drain(b);
+    CHECK(w.done);
+    CHECK_EQ(w.result, 0);
+    /* Without a write cache each write is followed by a flush of its own. */
+    block_set_write_cache(b, false);
+    CHECK(!block_write_cache(b));
+    CHECK_EQ(do_write(&e, b, 12345, "abc", 3, false), 0);
+    close_image(&e, b);
+    check_clean(&e, "a.qcow2");
     env_fini(&e);
 }
 

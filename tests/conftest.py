@@ -72,7 +72,7 @@ def _needs_lab(item):
 
 
 def _timeout(item):
-    return item.get_closest_marker("linux").kwargs.get("timeout", 240)
+    return item.get_closest_marker("linux").kwargs.get("timeout", 240) * machine.PATIENCE
 
 
 def _read_outcomes(path):

@@ -9,6 +9,9 @@ import time
 from labkit import guest, kernel, procs
 from qmp import Qmp
 
+# Every time limit is multiplied by this, for machines that are slow or busy.
+PATIENCE = float(os.environ.get("BULKHEAD_PATIENCE", "1"))
+
 
 class Programs:
     """The programs in a build folder."""
@@ -48,6 +51,7 @@ class Stream:
 
     def wait(self, pattern, timeout_s):
         """The match of the first line in which pattern is found."""
+        timeout_s *= PATIENCE
         end = time.monotonic() + timeout_s
         with self._more:
             while True:
@@ -149,9 +153,9 @@ class Machine:
     def wait(self, timeout_s=120):
         """Its exit status, once it has ended by itself."""
         try:
-            status = self.process.wait(timeout_s)
+            status = self.process.wait(timeout_s * PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the machine still runs after {timeout_s} s") from None
+            raise AssertionError(f"the machine still runs after {timeout_s * PATIENCE} s") from None
         self.console.drain()
         self.messages.drain()
         return status

@@ -47,7 +47,7 @@ class Qmp:
             else:
                 return message["return"]
 
-    def wait_event(self, fits, timeout_s=30):
+    def wait_event(self, fits, timeout_s=60):
         """The first event so far or to come whose name is, or for which it holds, fits."""
         test = fits if callable(fits) else lambda event: event["event"] == fits
         end = time.monotonic() + timeout_s

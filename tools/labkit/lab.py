@@ -26,7 +26,7 @@ STATUS_TIMEOUT = 124
 MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd", "tun",
            "loop", "vhost_net")
 PORTS = ("out", "err", "report")
-BOOT_LIMIT_S = 60       # from start to "started"; 4 s when the machine is idle
+BOOT_LIMIT_S = 120      # from start to "started"; 4 s when the machine is idle
 BEAT_LIMIT_S = 90       # the machine says something every 5 s
 
 

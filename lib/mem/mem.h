@@ -43,6 +43,8 @@ int mem_ram_new(const char *name, int fd, uint64_t off, uint64_t size, bool read
                 struct mem_region **ret_region, struct error *err) MUST_CHECK;
 struct mem_region *mem_region_get(struct mem_region *region);
 void mem_region_put(struct mem_region *region);         /* NULL allowed */
+/* Somebody besides the caller holds it: a container, a view in use, a dma_map. */
+bool mem_region_busy(const struct mem_region *region);
 
 /* What `opaque` lives in stays until the region has gone, from every view: release(held) is called
  * then, from any thread, maybe under the lock. For regions that are called without the lock. */

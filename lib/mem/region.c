@@ -169,6 +169,7 @@ void mem_del(struct mem_region *child)
     mem_region_put(child);
 }
 
+bool mem_region_busy(const struct mem_region *r) { return atomic_load(&r->refs) > 1; }
 bool mem_is_added(const struct mem_region *r) { return r->container != NULL; }
 const char *mem_name(const struct mem_region *r) { return r->name; }
 uint64_t mem_size(const struct mem_region *r) { return r->size; }

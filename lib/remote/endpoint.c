@@ -9,11 +9,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+enum { DRAIN_LOOK_NS = 500000 };
+
 struct dma_ram {                        /* a range the client mapped with a descriptor */
     gpa_t addr;
     struct mem_region *region;
     bool guarded;                       /* its file could shrink: touching it may fault */
-    struct list link;
+    bool owed;                          /* unmapped, in use, and the client waits for its end */
+    struct list link;                   /* in ep->rams, or, when unmapped but in use, draining */
 };
 
 struct endpoint {
@@ -22,7 +25,8 @@ struct endpoint {
     unsigned devfn;
     struct mem_region *dma_root;
     struct address_space *dma;
-    struct list rams;
+    struct list rams, draining;
+    struct timer *drain_timer;
     struct irqs irqs;
     struct vfu_server *server;          /* NULL: no client */
     void (*client_gone)(void *opaque, const char *reason);
@@ -200,21 +204,51 @@ static int map_range(void *opaque, const struct vfu_dma_map *map, int *fd)
     return 0;
 }
 
-static void unmap_range(void *opaque, uint64_t addr, uint64_t size)
+static void ram_free(struct dma_ram *ram)
+{
+    list_del(&ram->link);
+    if (ram->guarded)
+        sigbus_unguard(mem_ram_host(ram->region));
+    mem_region_put(ram->region);
+    free(ram);
+}
+
+/* Requests to back-ends hold what they transfer to or from; they are not many, nor slow. */
+static void on_drain(void *opaque)
+{
+    struct endpoint *ep = opaque;
+
+    list_for_each(struct dma_ram, ram, &ep->draining, link) {
+        if (mem_region_busy(ram->region))
+            continue;
+        bool owed = ram->owed;
+        ram_free(ram);
+        if (owed)
+            vfu_server_unmapped(ep->server);
+    }
+    if (!list_empty(&ep->draining))
+        timer_arm_after(ep->drain_timer, DRAIN_LOOK_NS);
+}
+
+static bool unmap_range(void *opaque, uint64_t addr, uint64_t size)
 {
     struct endpoint *ep = opaque;
 
     list_for_each(struct dma_ram, ram, &ep->rams, link) {
         if (ram->addr != addr)
             continue;
-        list_del(&ram->link);
         mem_del(ram->region);
-        if (ram->guarded)
-            sigbus_unguard(mem_ram_host(ram->region));
-        mem_region_put(ram->region);
-        free(ram);
-        return;
+        if (!mem_region_busy(ram->region)) {
+            ram_free(ram);
+            return true;
+        }
+        list_del(&ram->link);
+        list_add_tail(&ep->draining, &ram->link);
+        ram->owed = true;
+        timer_arm_after(ep->drain_timer, DRAIN_LOOK_NS);
+        return false;
     }
+    return true;                        /* it came without a descriptor */
 }
 
 /* ---- reset ---- */
@@ -246,6 +280,8 @@ static void reset(void *opaque)
 static void drop_client(struct endpoint *ep)
 {
     vfu_server_free(TAKE_PTR(ep->server));      /* unmaps what is mapped */
+    list_for_each(struct dma_ram, ram, &ep->draining, link)
+        ram->owed = false;
     irqs_unwire(&ep->irqs);
 }
 
@@ -302,7 +338,10 @@ int endpoint_new(const struct endpoint_config *config, struct endpoint **ret_end
     ep->client_gone = config->client_gone;
     ep->opaque = config->opaque;
     list_init(&ep->rams);
+    list_init(&ep->draining);
     int r = irqs_init(&ep->irqs, ep->tree->loop);
+    if (r == 0)
+        r = timer_new(ep->tree->loop, on_drain, ep, &ep->drain_timer);
 
     ep->dma_root = mem_container_new(config->bus_name, UINT64_MAX);
     if (r < 0 || !ep->dma_root || address_space_new(config->bus_name, ep->dma_root, &ep->dma) < 0) {
@@ -326,6 +365,9 @@ void endpoint_free(struct endpoint *ep)
     if (!ep)
         return;
     drop_client(ep);
+    list_for_each(struct dma_ram, ram, &ep->draining, link)
+        ram_free(ram);
+    timer_free(ep->drain_timer);
     irqs_fini(&ep->irqs);
     pci_bus_free(ep->bus);
     address_space_free(ep->dma);

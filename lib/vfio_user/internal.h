@@ -62,6 +62,7 @@ struct vfu_port {
     size_t out_len, out_done;
     int out_fd;                     /* goes with the first byte; -1: none */
     bool ended, in_message, ending;
+    bool stalled;                   /* an answer is owed: nothing more is taken until it is given */
     struct error end_reason;
     struct list pending;            /* commands that came while we waited for a reply */
     unsigned npending;
@@ -83,6 +84,8 @@ void vfu_port_fini(struct vfu_port *port);
  * wants no reply. fd (-1: none) is borrowed. */
 void vfu_port_reply(struct vfu_port *port, const struct vfu_header *request, int error,
                     const struct iovec *parts, int nparts, int fd);
+/* While true no message is taken; who set it gives the answer he owes and clears it. */
+void vfu_port_stall(struct vfu_port *port, bool stalled);
 /* After the current message, on_end(reason) is called. */
 void vfu_port_end(struct vfu_port *port, const char *reason);
 /* Sends a command on the same socket and waits for its reply, queueing commands that come

@@ -49,6 +49,15 @@ static void stash(struct vfu_port *port, const struct iovec *parts, int nparts, 
     watch_set_events(port->watch, EPOLLOUT);
 }
 
+void vfu_port_stall(struct vfu_port *port, bool stalled)
+{
+    port->stalled = stalled;
+    if (port->watch && !port->out)
+        watch_set_events(port->watch, stalled ? 0 : EPOLLIN);
+    if (!stalled)
+        task_schedule(port->resume);
+}
+
 static void drop_out(struct vfu_port *port)
 {
     free(port->out);
@@ -79,7 +88,7 @@ static bool flush(struct vfu_port *port)
     if (port->out_done < port->out_len)
         return false;
     drop_out(port);
-    watch_set_events(port->watch, EPOLLIN);
+    watch_set_events(port->watch, port->stalled ? 0 : EPOLLIN);
     return true;
 }
 
@@ -144,7 +153,7 @@ static void dispatch(struct vfu_port *port)
     struct pending *kept;
     struct error err;
 
-    while (!port->ending && !port->out) {
+    while (!port->ending && !port->out && !port->stalled) {
         int r = next_message(port, &msg, &kept, &err);
         if (r <= 0) {
             if (r < 0)
@@ -184,7 +193,7 @@ static void work(struct vfu_port *port, bool readable)
     if (!flush(port) && !port->ending)
         return;
     dispatch(port);
-    if (readable && !port->ending && !port->out) {
+    if (readable && !port->ending && !port->out && !port->stalled) {
         ssize_t n = vfu_input_fill(&port->in, port->fd, MSG_DONTWAIT, &err);
         if (n > 0) {
             dispatch(port);
@@ -208,8 +217,8 @@ static void on_event(void *opaque, uint32_t events)
 {
     struct vfu_port *port = opaque;
 
-    /* A peer that has closed takes no answers: a stuck one must not keep us. */
-    if (port->out && (events & (EPOLLHUP | EPOLLERR)))
+    /* A peer that has closed takes no answers: one that is stuck or owed must not keep us. */
+    if ((port->out || port->stalled) && (events & (EPOLLHUP | EPOLLERR)))
         vfu_port_end(port, "the peer went away");
     work(port, events & (EPOLLIN | EPOLLHUP | EPOLLERR));
 }

@@ -34,6 +34,9 @@ struct vfu_server {
     int dma_layout;
     struct dma_range *ranges;       /* sorted by address */
     unsigned nranges;
+    unsigned unmapping;             /* ranges that are still in use */
+    struct vfu_header unmap;        /* and the request that waits for them */
+    struct vfu_wire_dma_unmap unmap_body;
 };
 
 /* A handler's verdict: 0 when it has replied, -EPROTO to end, else an error reply. */
@@ -167,7 +170,7 @@ static void unmap_all(struct vfu_server *s)
 {
     while (s->nranges) {
         struct dma_range *r = &s->ranges[--s->nranges];
-        s->ops->dma_unmap(s->opaque, r->map.addr, r->map.size);
+        s->unmapping += !s->ops->dma_unmap(s->opaque, r->map.addr, r->map.size);
     }
 }
 
@@ -186,10 +189,26 @@ static int do_dma_unmap(struct vfu_server *s, struct vfu_msg *msg, struct error 
             s->ranges[at].map.size != u.size)
             return error_set(err, -ENOENT, "DMA_UNMAP of what was not mapped");
         memmove(s->ranges + at, s->ranges + at + 1, (--s->nranges - at) * sizeof *s->ranges);
-        s->ops->dma_unmap(s->opaque, u.addr, u.size);
+        s->unmapping += !s->ops->dma_unmap(s->opaque, u.addr, u.size);
     }
-    reply(s, msg, msg->body, sizeof(struct vfu_wire_dma_unmap));
+    if (s->unmapping) {
+        s->unmap = msg->h;
+        memcpy(&s->unmap_body, msg->body, sizeof s->unmap_body);
+        vfu_port_stall(&s->port, true);
+    } else {
+        reply(s, msg, msg->body, sizeof s->unmap_body);
+    }
     return 0;
+}
+
+void vfu_server_unmapped(struct vfu_server *s)
+{
+    struct iovec part = VFU_PART(&s->unmap_body, sizeof s->unmap_body);
+
+    if (s->unmapping == 0 || --s->unmapping)
+        return;
+    vfu_port_reply(&s->port, &s->unmap, 0, &part, 1, -1);
+    vfu_port_stall(&s->port, false);
 }
 
 /* ---- information ---- */

@@ -33,8 +33,10 @@ struct vfu_server_ops {
     /* A range that overlaps no other one. *fd is -1 when the client has no descriptor for it, and
      * is taken with TAKE_FD by who keeps it. Repeats of a range do not arrive here. */
     int (*dma_map)(void *opaque, const struct vfu_dma_map *map, int *fd);
-    /* A range that was mapped; also for each that is left when the client goes. */
-    void (*dma_unmap)(void *opaque, uint64_t addr, uint64_t size);
+    /* A range that was mapped; also for each that is left when the client goes. False: transfers
+     * are in progress there. The client then has no answer, and is not listened to, until
+     * vfu_server_unmapped has been called for it (unless the client has gone before). */
+    bool (*dma_unmap)(void *opaque, uint64_t addr, uint64_t size);
 
     /* start + count lies inside the index's count (or is 0, 0). fds: one for each with
      * VFU_SET_DATA_EVENTFD, else NULL (nothing wired); taken with TAKE_FD. */
@@ -62,6 +64,9 @@ int vfu_server_new(const struct vfu_server_config *config, struct vfu_server **r
 /* Closes the connection; mapped ranges are told to dma_unmap, gone is not called. Not from
  * inside an operation other than gone. NULL allowed. */
 void vfu_server_free(struct vfu_server *server);
+
+/* Nothing uses a range any more for which dma_unmap gave false. Not from inside an operation. */
+void vfu_server_unmapped(struct vfu_server *server);
 
 /*
  * Guest memory by message, for ranges without a descriptor. Blocks for at most the time-out; on

@@ -348,6 +348,51 @@ TEST(spdk_needs_neither_json_nor_exact_lengths)
     end(&s);
 }
 
+TEST(unmap_waits_for_a_transfer_in_progress)
+{
+    struct stage s;
+    struct reply r;
+    struct dma_mapping held;
+    size_t len = 4096;
+    struct vfu_wire_dma_unmap u = { le32_of(24), le32_of(0), le64_of(0x1000), le64_of(0x4000) };
+
+    begin(&s);
+    int ram = memfd_new("ram", 1 << 20, 0);
+    raw_send(s.fd, VFU_VERSION, 0, "\0\0\0\0", 4, NULL, 0);
+    turn(&s);
+    CHECK(raw_recv(s.fd, &r) > 4);
+    write_region(&s, VFU_CONFIG, PCI_COMMAND, 2, 6, false);
+    for (int leaves = 0; leaves < 2; leaves++) {
+        dma(&s, true, 0x1000, 0x4000, 0, 3, ram);
+        uint8_t *p = pci_dma_map(endpoint_device(s.ep), 0x2000, &len, true, &held);
+        CHECK(p != NULL);
+        raw_send(s.fd, VFU_DMA_UNMAP, 0, &u, sizeof u, NULL, 0);
+        for (int i = 0; i < 5; i++)
+            loop_turn(s.loop, 1);
+        CHECK_EQ(raw_recv(s.fd, &r), -1);
+        CHECK_EQ(pci_dma_write(endpoint_device(s.ep), 0x2000, "x", 1), -EFAULT);   /* nothing new */
+        p[0] = 0x5a;
+        if (leaves)
+            break;
+        dma_unmap(&held);
+        for (int i = 0; i < 1000 && raw_recv(s.fd, &r) < 0; i++)
+            loop_turn(s.loop, 1);
+        CHECK_EQ(r.command, VFU_DMA_UNMAP);
+        CHECK_EQ(r.error, 0);
+    }
+    close(s.fd);                            /* a client that does not wait for it */
+    turn(&s);
+    CHECK_EQ(s.gone, 1);
+    dma_unmap(&held);
+    for (int i = 0; i < 5; i++)
+        loop_turn(s.loop, 1);
+    obj_tree_fini(&s.tree);
+    endpoint_free(s.ep);
+    loop_free(s.loop);
+    close(ram);
+    CHECK_EQ(count_fds(), s.fds_before);
+}
+
 TEST(memory_with_bad_descriptors_is_refused)
 {
     struct stage s;

@@ -74,7 +74,7 @@ static int region_write(void *opaque, unsigned index, uint64_t off, const void *
 }
 
 static int dma_map_nothing(void *opaque, const struct vfu_dma_map *map, int *fd) { return 0; }
-static void dma_unmap_nothing(void *opaque, uint64_t addr, uint64_t size) {}
+static bool dma_unmap_nothing(void *opaque, uint64_t addr, uint64_t size) { return true; }
 static int set_no_irqs(void *opaque, const struct vfu_irq_set *set, int *fds) { return 0; }
 static void reset(void *opaque) {}
 

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct vfu_server *server;
 static uint8_t memory[4096];
 static int sample_fd = -1;
-static uint64_t mapped;
+static uint64_t mapped, in_use;
 
 static void region_info(void *opaque, unsigned index, struct vfu_region_info *info)
 {
@@ -64,7 +64,12 @@ static int dma_map(void *opaque, const struct vfu_dma_map *map, int *fd)
     return 0;
 }
 
-static void dma_unmap(void *opaque, uint64_t addr, uint64_t size) { mapped--; }
+static bool dma_unmap(void *opaque, uint64_t addr, uint64_t size)
+{
+    mapped--;
+    in_use += addr >> 13 & 1;
+    return !(addr >> 13 & 1);
+}
 
 static int set_irqs(void *opaque, const struct vfu_irq_set *set, int *fds)
 {
@@ -171,8 +176,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size -= 3 + len;
         while (loop_turn(loop, 0) > 0)
             ;
+        for (; in_use && server; in_use--)
+            vfu_server_unmapped(server);
+        while (loop_turn(loop, 0) > 0)
+            ;
         drain(sv[1]);
     }
+    in_use = 0;
     drain(sv[1]);
     close(sv[1]);
     while (loop_turn(loop, 0) > 0)

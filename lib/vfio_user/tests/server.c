@@ -15,7 +15,7 @@ struct device {                 /* what the server shows, and what reached it */
     unsigned nmapped, maps, unmaps, resets, set_irqs, gone;
     struct vfu_irq_set last_set;
     unsigned last_nfds;
-    bool mmap_bar;
+    bool mmap_bar, in_use;
     int bar_fd;
     int call_back;              /* 1: read guest memory during a register read */
     int call_back_result;
@@ -83,10 +83,11 @@ static int dma_map(void *opaque, const struct vfu_dma_map *map, int *fd)
     return 0;
 }
 
-static void dma_unmap(void *opaque, uint64_t addr, uint64_t size)
+static bool dma_unmap(void *opaque, uint64_t addr, uint64_t size)
 {
     struct device *d = opaque;
     d->unmaps++;
+    return !d->in_use;
 }
 
 static int set_irqs(void *opaque, const struct vfu_irq_set *set, int *fds)
@@ -614,6 +615,39 @@ TEST(dma_ranges_are_mapped_repeated_and_unmapped_exactly)
     close_setup(&t);
     close(mem);
     close(other);
+}
+
+TEST(unmap_is_answered_when_nothing_uses_the_range_any_more)
+{
+    struct setup t;
+    struct reply r;
+    struct vfu_wire_dma_unmap w = { le32_of(24), le32_of(VFU_UNMAP_ALL), le64_of(0), le64_of(0) };
+
+    open_setup(&t);
+    CHECK_EQ(map(&t, 0x1000, 0x1000, 0, 3, -1), 0);
+    CHECK_EQ(map(&t, 0x3000, 0x1000, 0, 3, -1), 0);
+    t.d.in_use = true;
+    raw_send(t.fd, VFU_DMA_UNMAP, 0, &w, sizeof w, NULL, 0);
+    raw_send(t.fd, VFU_DEVICE_RESET, 0, NULL, 0, NULL, 0);
+    turn(&t);
+    vfu_server_unmapped(t.d.server);
+    turn(&t);
+    CHECK_EQ(raw_recv(t.fd, &r), -1);
+    CHECK_EQ(t.d.resets, 0);                            /* in order: it waits too */
+    vfu_server_unmapped(t.d.server);
+    turn(&t);
+    CHECK_EQ(raw_recv(t.fd, &r), 24);
+    CHECK_EQ(r.command, VFU_DMA_UNMAP);
+    CHECK_EQ(raw_recv(t.fd, &r), 0);
+    CHECK_EQ(r.command, VFU_DEVICE_RESET);
+
+    CHECK_EQ(map(&t, 0x1000, 0x1000, 0, 3, -1), 0);
+    raw_send(t.fd, VFU_DMA_UNMAP, 0, &w, sizeof w, NULL, 0);
+    turn(&t);
+    close(t.fd);                                        /* and who does not wait, goes */
+    t.fd = -1;
+    turn(&t);
+    close_setup(&t);
 }
 
 TEST(dma_requests_that_make_no_sense_are_refused)

@@ -191,6 +191,11 @@ static int open_primary(const char *spec, struct opened *opened, struct error *e
     return listen_on(opened, opened->primary_path, SOCK_SEQPACKET, &opened->primary_listener, err);
 }
 
+static void on_stop_signal(void *opaque, const struct signalfd_siginfo *info)
+{
+    loop_quit(opaque, 0);
+}
+
 static int open_all(struct program *program, struct error *err)
 {
     const struct device_options *options = &program->options;
@@ -198,6 +203,8 @@ static int open_all(struct program *program, struct error *err)
     int r = service_init(&program->service, options->name ? options->name : program->name,
                          BLOCK_AIO_AUTO, err);
 
+    if (r == 0)                 /* before there is a socket file to leave behind */
+        r = start_on_stop(program->service.loop, on_stop_signal, program->service.loop, err);
     if (r == 0)
         r = check_devices(options->devices, err);
     if (r == 0)
@@ -314,18 +321,11 @@ static int start_primary(struct program *program, struct error *err)
     return r < 0 ? error_set(err, r, "cannot wait for the primary channel") : 0;
 }
 
-static void on_stop_signal(void *opaque, const struct signalfd_siginfo *info)
-{
-    loop_quit(opaque, 0);
-}
-
 static int run(struct program *program, struct error *err)
 {
     struct service *service = &program->service;
 
     int r = open_all(program, err);
-    if (r == 0)
-        r = start_on_stop(service->loop, on_stop_signal, service->loop, err);
     if (r == 0)
         r = close_door(program, err);
     if (r == 0)

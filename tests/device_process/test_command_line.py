@@ -124,6 +124,10 @@ def test_sockets_are_removed_even_after_a_kill(start, tmp_path):
                         "-vfio-user", f"device=lsi0,path={paths[1]}",
                         "-qmp", f"unix:{paths[2]},server=on,wait=off")
         wait_for(lambda: all(p.exists() for p in paths), "the sockets")
-        end(process)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+            control.settimeout(20)
+            control.connect(str(paths[0]))
+            assert b"READY" in control.recv(1000)
+            end(process)
         process.wait()
         wait_for(lambda: not any(p.exists() for p in paths), "the end of the sockets")

@@ -21,19 +21,23 @@ static uint64_t find_rsdp(void)
     return 0;
 }
 
+/* By the XSDT, or, from firmware of version 1, by the RSDT. */
 const uint8_t *acpi_table(const char *signature)
 {
     uint64_t rsdp = boot_rsdp ? boot_rsdp : find_rsdp();
 
-    if (!rsdp || memcmp((void *)rsdp, "RSD PTR ", 8) || !sum_is_zero((void *)rsdp, 36))
+    if (!rsdp || memcmp((void *)rsdp, "RSD PTR ", 8) || !sum_is_zero((void *)rsdp, 20))
         fail("no RSDP, or its checksum is wrong");
-    uint64_t xsdt = *(uint64_t *)(rsdp + 24);
-    uint32_t len = read32(xsdt + 4);
-    if (memcmp((void *)xsdt, "XSDT", 4) || !sum_is_zero((void *)xsdt, len))
-        fail("the XSDT is wrong");
-    for (uint32_t i = 36; i + 8 <= len; i += 8) {
-        uint64_t at;
-        memcpy(&at, (void *)(xsdt + i), 8);
+    bool extended = read8(rsdp + 15) >= 2;
+    if (extended && !sum_is_zero((void *)rsdp, 36))
+        fail("the second checksum of the RSDP is wrong");
+    uint64_t root = extended ? *(uint64_t *)(rsdp + 24) : read32(rsdp + 16);
+    uint32_t len = read32(root + 4), step = extended ? 8 : 4;
+    if (memcmp((void *)root, extended ? "XSDT" : "RSDT", 4) || !sum_is_zero((void *)root, len))
+        fail("the table of tables is wrong");
+    for (uint32_t i = 36; i + step <= len; i += step) {
+        uint64_t at = 0;
+        memcpy(&at, (void *)(root + i), step);
         if (memcmp((void *)at, signature, 4))
             continue;
         if (!sum_is_zero((void *)at, read32(at + 4)))

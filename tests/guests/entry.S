@@ -12,14 +12,14 @@
 #define STACK_SIZE      16384
 #define CPUS_MAX        256
 
+#ifdef MULTIBOOT
     .section .multiboot, "a"
     .balign 4
 multiboot_header:
     .long 0x1badb002
     .long 0x00000003                    /* page-aligned modules, memory map */
     .long -(0x1badb002 + 0x00000003)
-
-#ifndef NO_PVH
+#else
     .section .note.pvh, "a", @note
     .balign 4
     .long 4, 4, 18                      /* XEN_ELFNOTE_PHYS32_ENTRY */

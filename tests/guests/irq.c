@@ -74,17 +74,14 @@ bool wait_count(volatile unsigned *count, unsigned n, unsigned timeout_ms)
     uint32_t last = acpi_timer();
     uint64_t left = (uint64_t)timeout_ms * 3580;
 
-    while (*count < n) {
-        irq_on();
-        relax();
-        irq_off();
+    irq_on();
+    while (*count < n && left) {
         uint32_t now = acpi_timer(), step = (now - last) & 0xffffff;
-        if (step > left)
-            return *count >= n;
-        left -= step;
+        left -= step > left ? left : step;
         last = now;
     }
-    return true;
+    irq_off();
+    return *count >= n;
 }
 
 static void send_ipi(uint32_t apic_id, uint32_t command)

@@ -62,6 +62,6 @@ int guest_main(void)
     print("ram %lu KiB\n", ram / 1024);
     walk(map, info->entries, true);
     walk(map, info->entries, false);
-    EXPECT_EQ(read32(0xfed80000), 0xffffffff);
+    EXPECT_EQ(read32(0xbffffff0 + 0x0ff00000), 0xffffffff);
     return 0;
 }

@@ -66,8 +66,33 @@ static void some_config(void)
         pci_write(d, off, len, next());
 }
 
+/* Every function but the host bridge: its BARs, then its configuration space. */
+static void all_devices(void)
+{
+    for (unsigned devfn = 8; devfn < 256; devfn++) {
+        struct pci d = { 0, devfn };
+        if (pci_read(d, 0, 4) == 0xffffffff)
+            continue;
+        for (unsigned bar = 0; bar < 6; bar++) {
+            bool io = pci_read(d, 0x10 + 4 * bar, 4) & 1;
+            uint64_t size = 0, at = pci_map_bar(d, bar, &size);
+            for (unsigned i = 0; at && i < 200; i++) {
+                uint64_t where = at + (next() & (size - 1) & ~3ull);
+                if (io)
+                    out32(where, next());
+                else
+                    write32(where, next());
+            }
+        }
+        for (unsigned i = 0; i < 200; i++)
+            pci_write(d, next() & 0xfc, 4, next());
+        print("nonsense to %x.%u\n", devfn >> 3, devfn & 7);
+    }
+}
+
 int guest_main(void)
 {
+    all_devices();
     for (unsigned i = 0; i < 20000; i++)
         switch (next() % 3) {
         case 0: some_port(); break;

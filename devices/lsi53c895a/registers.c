@@ -160,7 +160,7 @@ void lsi_reg_write(struct lsi *s, unsigned r, uint8_t v, bool script)
         break;
     case DCNTL:
         lsi_irq_update(s);
-        if (!script && (v & DCNTL_STD))
+        if (!script && (v & DCNTL_STD) && s->run == RUN_HALTED)
             lsi_start(s);
         break;
     }

@@ -185,8 +185,6 @@ void lsi_task_cb(void *opaque) { lsi_continue(opaque, LSI_BUDGET_TURN); }
 
 void lsi_start(struct lsi *s)
 {
-    if (s->run != RUN_HALTED && s->reg[DCNTL] & DCNTL_SSM)
-        return;
     s->run = RUN_FETCH;
     s->moving = false;
     lsi_continue(s, LSI_BUDGET_INLINE);

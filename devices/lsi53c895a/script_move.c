@@ -133,6 +133,9 @@ static enum lsi_step mismatch(struct lsi *s)
 
 static struct lsi_task *current_task(struct lsi *s) { return lsi_task_at(s, s->conn.task); }
 
+/* A piece of data lies there, as it does whenever a target asks; loaded state may claim otherwise. */
+static bool has_piece(const struct lsi_task *t) { return t->state == TASK_DATA && t->buf; }
+
 /* The second half of the last word, which the target does not fill or want. */
 static void pad_word(struct lsi *s, struct lsi_task *t)
 {
@@ -144,7 +147,7 @@ static void pad_word(struct lsi *s, struct lsi_task *t)
 /* A receive that ended on an odd byte: the word's other byte goes to SWIDE. */
 static enum lsi_step receive_residue(struct lsi *s, struct lsi_task *t)
 {
-    if (t->state == TASK_DATA && t->buf) {
+    if (has_piece(t)) {
         s->reg[SWIDE] = t->buf[t->pos++];
         t->odd = false;
         lsi_piece_moved(s, t);
@@ -199,6 +202,8 @@ static enum lsi_step data_in(struct lsi *s, unsigned *cost)
             pad_word(s, t);
             continue;
         }
+        if (!has_piece(t))
+            return STEP_WAIT;
         uint32_t n = MIN(lsi_dbc(s), t->len - t->pos);
         if (n == 0)
             continue;                               /* SWIDE's byte was all */
@@ -218,7 +223,7 @@ static enum lsi_step data_in(struct lsi *s, unsigned *cost)
 /* A send that ended on an odd byte. */
 static enum lsi_step send_residue(struct lsi *s, struct lsi_task *t)
 {
-    if (t->state == TASK_DATA && t->buf)
+    if (has_piece(t))
         t->buf[t->pos++] = 0;                       /* the word's other half, whatever it is */
     else if (t->state != TASK_DONE)
         return STEP_WAIT;
@@ -249,6 +254,8 @@ static enum lsi_step data_out(struct lsi *s, unsigned *cost)
             pad_word(s, t);
             continue;
         }
+        if (!has_piece(t))
+            return STEP_WAIT;
         uint32_t room = t->len - t->pos, n = MIN(lsi_dbc(s), room);
         if (s->sodl_full) {                         /* married with the first byte of this move */
             s->sodl_full = false;

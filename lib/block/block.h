@@ -45,7 +45,10 @@ json_t *block_graph_query(struct block_graph *graph);
 /*
  * For the process that opens files on behalf of one that may not: resolves every "filename" in
  * options to an open, locked descriptor (mode as read-only says; locks as QEMU's), appends it to
- * fds (room for cap, *count in use) and puts "fd": index in the copy that is returned.
+ * fds (room for cap, *count in use) and puts "fd": index in the copy that is returned, which has
+ * no dotted keys left. On failure nothing stays open. An image that is locked by somebody else is
+ * waited for, 0.2 s at most: a user that was killed moments ago may not be quite gone. So close
+ * one's own copies of a dead process's descriptors first; they hold its locks.
  */
 int block_options_open_files(const json_t *options, int *fds, unsigned cap, unsigned *count,
                              json_t **ret_options, struct error *err) MUST_CHECK;
@@ -80,7 +83,6 @@ struct block_request {
     int op;
     int result;
     struct block_request *next;
-    void *driver[12];                   /* the node driver's own, e.g. its position in a chain */
 };
 
 void block_read(struct block *block, struct block_request *req, uint64_t offset,
@@ -93,7 +95,7 @@ void block_write_zeroes(struct block *block, struct block_request *req, uint64_t
                         uint64_t len, bool may_unmap);
 
 /* Waits, without running the rest of the loop, until no request of this handle is in flight;
- * their completions are called. */
+ * their completions are called (others' too). May be called from inside a completion. */
 void block_drain(struct block *block);
 void block_drain_all(struct block_graph *graph);
 

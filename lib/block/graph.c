@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-enum { POOL_KEEP = 256 };
+enum { POOL_KEEP = 256, FINISHED_PER_STEP = 256 };
 
 struct bio *bio_get(struct block_graph *graph)
 {
@@ -53,11 +53,16 @@ void graph_schedule(struct block_graph *graph) { task_schedule(graph->task); }
 
 static bool run_finished(struct block_graph *graph)
 {
+    unsigned left = FINISHED_PER_STEP;
     bool any = false;
     struct bio *bio;
     struct block_request *req;
 
     while ((bio = graph->finished)) {
+        if (!left--) {
+            graph_schedule(graph);      /* they make new ones: others want a turn */
+            return true;
+        }
         graph->finished = bio->next;
         if (!graph->finished)
             graph->finished_tail = &graph->finished;

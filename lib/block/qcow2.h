@@ -2,11 +2,16 @@
 /*
  * Inside qcow2 (QEMU's docs/interop/qcow2.txt, versions 2 and 3). Metadata are written through:
  * when a write completes, the file maps it, so that a process killed at any moment loses nothing
- * it has acknowledged. What loss of power could turn into corruption is made stable in order:
+ * it has acknowledged. What loss of power could turn into corruption is on stable storage in
+ * this order:
  *
- *   refcount of a cluster  <  the cluster is handed out  <  its data  <  the L2 entry
- *   content of a new L2 table  <  the L1 entry
- *   removal of an L2 entry  <  the refcount falls  <  the cluster is handed out again
+ *   refcount of a cluster  <  the cluster is handed out, so  <  an L2 or L1 entry for it
+ *   data copied from a shared cluster  <  the L2 entry that replaces it
+ *   content of a new L2 table  <  its L1 entry
+ *   removal of an L2 entry  <  the refcount falls, so  <  the cluster is handed out again
+ *
+ * The guest's own data and their L2 entries become stable by its flushes, as on any disk with a
+ * write cache.
  *
  * Refcounts are raised for many clusters at a time, ahead of their use, which makes the first
  * of these cheap; a crash leaves the unused ones as leaks, never as corruption.

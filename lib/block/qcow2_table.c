@@ -214,7 +214,36 @@ static void apply(struct qcow2 *q, struct q2_slice *s, struct q2_req *req)
     }
 }
 
+static void end_changes(struct list *changes, int result)
+{
+    while (!list_empty(changes)) {
+        struct q2_req *req = list_first(changes, struct q2_req, wait_link);
+        list_del(&req->wait_link);
+        req_change_done(req, result);
+    }
+}
+
 static void slice_write(struct qcow2 *q, struct q2_slice *s);
+
+/* The slice has been written, or could not be. It is "writing" up to the end of this, so that it
+ * stays in the cache whatever the completions do. */
+static void written(struct qcow2 *q, struct q2_slice *s, int result)
+{
+    s->dirty_from = s->dirty_to = 0;
+    s->stale = result < 0;
+    /* After a failure nobody knows what the file says: what was mapped stays counted. */
+    for (size_t i = 0; i < s->old.n && result == 0; i++)
+        space_give_back(q, s->old.at[i].host, s->old.at[i].count);
+    s->old.n = s->old.clusters = 0;
+    end_changes(&s->committing, result);
+    if (result < 0)
+        end_changes(&s->pending, result);
+    s->writing = false;
+    if (!list_empty(&s->pending))
+        slice_write(q, s);
+    else if (s->stale)
+        req_wake_all(&s->waiters);      /* the first of them starts to load it */
+}
 
 static void on_written(struct bio *bio, int result)
 {
@@ -222,27 +251,7 @@ static void on_written(struct bio *bio, int result)
     struct q2_slice *s = container_of(bio->iov, struct q2_slice, iov);
 
     bio_put(q->node->graph, bio);
-    s->dirty_from = s->dirty_to = 0;
-    s->stale = result < 0;
-    /* After a failure nobody knows what the file says: what was mapped stays counted. */
-    for (size_t i = 0; i < s->old.n && result == 0; i++)
-        space_give_back(q, s->old.at[i].host, s->old.at[i].count);
-    s->old.n = s->old.clusters = 0;
-    while (!list_empty(&s->committing)) {
-        struct q2_req *req = list_first(&s->committing, struct q2_req, wait_link);
-        list_del(&req->wait_link);
-        req_change_done(req, result);
-    }
-    s->writing = false;
-    while (result < 0 && !list_empty(&s->pending)) {
-        struct q2_req *req = list_first(&s->pending, struct q2_req, wait_link);
-        list_del(&req->wait_link);
-        req_change_done(req, result);
-    }
-    if (!list_empty(&s->pending))
-        slice_write(q, s);
-    else if (s->stale)
-        req_wake_all(&s->waiters);      /* the first of them starts to load it */
+    written(q, s, result);
 }
 
 static void slice_write(struct qcow2 *q, struct q2_slice *s)
@@ -261,16 +270,9 @@ static void slice_write(struct qcow2 *q, struct q2_slice *s)
     struct bio *bio = bio_get(q->node->graph);
     if (!bio || !offset) {
         /* The change is in memory and cannot be written: forget it, as after an error. */
-        s->stale = true;
-        s->writing = false;
-        s->dirty_from = s->dirty_to = s->old.n = 0;
         if (bio)
             bio_put(q->node->graph, bio);
-        while (!list_empty(&s->committing)) {
-            struct q2_req *req = list_first(&s->committing, struct q2_req, wait_link);
-            list_del(&req->wait_link);
-            req_change_done(req, bio ? -EIO : -ENOMEM);
-        }
+        written(q, s, bio ? -EIO : -ENOMEM);
         return;
     }
     s->iov = (struct iovec){ (char *)s->entries + from, align_up(s->dirty_to, unit) - from };

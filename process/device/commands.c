@@ -369,7 +369,7 @@ int service_primary_new(struct service *service, int fd, struct error *err)
 /* ---- the monitor ---- */
 
 static const char *const events[] = {
-    "BLOCK_IO_ERROR", "DEVICE_DELETED", "DEVICE_ERROR", "RESUME", "STOP", NULL
+    "DEVICE_DELETED", "DEVICE_ERROR", "RESUME", "STOP", NULL
 };
 
 int service_monitor_new(struct service *service, struct error *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whatever control, or who took its place, sends over the primary channel: lines "NAME JSON", each a
- * request with a memory file attached. Threads, for a ring each time would take all the time.
+ * request with a memory file attached. What follows a line "--" is that file: a disk image, or saved
+ * state. Block requests go to threads, for making a ring each time would take all the time.
  */
 #include "device/service.h"
 
@@ -12,7 +13,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { LINES_MAX = 24, LINE_MAX_BYTES = 4096, FILE_BYTES = 1 << 20 };
+enum { LINES_MAX = 24, LINE_MAX_BYTES = 4096 };
+
+struct blob { const uint8_t *data; size_t len; };
 
 static void close_all(struct primary_fds *fds)
 {
@@ -21,7 +24,7 @@ static void close_all(struct primary_fds *fds)
             close(fds->fds[i]);
 }
 
-static void request(struct service *service, char *line)
+static void request(struct service *service, char *line, struct blob file)
 {
     struct primary_fds in = { .count = 1 }, out = { .count = 0 };
     char *space = strchr(line, ' ');
@@ -36,7 +39,7 @@ static void request(struct service *service, char *line)
         return;
     }
     in.fds[0] = memfd_create("fuzz", MFD_CLOEXEC);
-    (void)!ftruncate(in.fds[0], FILE_BYTES);
+    (void)!write(in.fds[0], file.data, file.len);
     (void)!device_primary_ops.request(service, line, args, &in, 1, &answer, &out, &err);
     close_all(&in);
     close_all(&out);
@@ -47,9 +50,15 @@ static void request(struct service *service, char *line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char line[LINE_MAX_BYTES];
+    struct blob file = { data, 0 };
     struct service service;
     struct error err;
 
+    const uint8_t *mark = memmem(data, size, "\n--\n", 4);
+    if (mark) {
+        file = (struct blob){ mark + 4, size - (mark + 4 - data) };
+        size = mark - data;
+    }
     log_init("fuzz", LOG_ERROR);
     if (service_init(&service, "fuzz", BLOCK_AIO_THREADS, &err) == 0) {
         for (unsigned n = 0; size && n < LINES_MAX; n++) {
@@ -58,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             size_t used = MIN(len, sizeof line - 1);
             memcpy(line, data, used);
             line[used] = '\0';
-            request(&service, line);
+            request(&service, line, file);
             loop_turn(service.loop, 0);
             data += len + (end != NULL);
             size -= len + (end != NULL);

@@ -268,11 +268,13 @@ static void slice_write(struct qcow2 *q, struct q2_slice *s)
     uint64_t from = align_down(s->dirty_from, unit);
     uint64_t offset = slice_offset(q, s->index);
     struct bio *bio = bio_get(q->node->graph);
-    if (!bio || !offset) {
-        /* The change is in memory and cannot be written: forget it, as after an error. */
-        if (bio)
-            bio_put(q->node->graph, bio);
-        written(q, s, bio ? -EIO : -ENOMEM);
+    if (!bio) {
+        written(q, s, -ENOMEM);
+        return;
+    }
+    if (!offset) {
+        bio_put(q->node->graph, bio);
+        written(q, s, -EIO);
         return;
     }
     s->iov = (struct iovec){ (char *)s->entries + from, align_up(s->dirty_to, unit) - from };

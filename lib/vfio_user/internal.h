@@ -69,6 +69,7 @@ struct vfu_port {
     struct task *resume;
     struct vfu_input held;          /* the outer message's bytes, during a nested call */
     bool has_held;
+    uint16_t next_id;               /* of commands of ours */
 
     /* msg's descriptors are closed afterwards, those that were not taken. */
     void (*on_message)(void *opaque, struct vfu_msg *msg);

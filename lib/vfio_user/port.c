@@ -329,8 +329,7 @@ static int await(struct vfu_port *port, short events, uint64_t deadline)
 static int call(struct vfu_port *port, unsigned command, const struct iovec *parts, int nparts,
                 uint64_t deadline, struct vfu_msg *msg)
 {
-    static uint16_t next_id = 1;        /* loop thread only */
-    struct vfu_header h = { .id = next_id++, .command = command };
+    struct vfu_header h = { .id = port->next_id++, .command = command };
     struct error err;
     int r = hold_input(port);
 

@@ -17,7 +17,7 @@ struct device {                 /* what the server shows, and what reached it */
     unsigned last_nfds;
     bool mmap_bar, in_use;
     int bar_fd;
-    int call_back;              /* 1: read guest memory during a register read */
+    int call_back;              /* during a register read: 1 reads guest memory, 2 writes it */
     int call_back_result;
     uint8_t call_back_data[8];
     char reason[512];
@@ -59,8 +59,10 @@ static int region_read(void *opaque, unsigned index, uint64_t off, void *buf, si
 {
     struct device *d = opaque;
 
-    if (d->call_back)
+    if (d->call_back == 1)
         d->call_back_result = vfu_server_dma_read(d->server, 0x1000, d->call_back_data, 8);
+    if (d->call_back == 2)
+        d->call_back_result = vfu_server_dma_write(d->server, 0x1000, "01234567", 8);
     memcpy(buf, bytes(d, index) + off, len);
     return 0;
 }
@@ -925,11 +927,11 @@ TEST(requests_that_come_while_waiting_for_memory_are_served_after)
     raw_send(t.fd, VFU_REGION_READ, 0, "\0\0\0\0\0\0\0\0\7\0\0\0\1\0\0\0", 16, NULL, 0);
     /* Before its answers stands a request of another thread of the client. */
     raw_send(t.fd, VFU_DEVICE_RESET, 0, NULL, 0, NULL, 0);
-    raw_send_id(t.fd, 1, VFU_DMA_WRITE, VFU_TYPE_REPLY, read_reply, 16);
+    raw_send_id(t.fd, 0, VFU_DMA_WRITE, VFU_TYPE_REPLY, read_reply, 16);
     le64_store(read_reply, 0x1000);
     le64_store(read_reply + 8, 8);
     memcpy(read_reply + 16, "memory!!", 8);
-    raw_send_id(t.fd, 2, VFU_DMA_READ, VFU_TYPE_REPLY, read_reply, 24);
+    raw_send_id(t.fd, 1, VFU_DMA_READ, VFU_TYPE_REPLY, read_reply, 24);
     turn(&t);
     CHECK_EQ(t.d.call_back_result, 0);
     CHECK_MEM(t.d.call_back_data, "memory!!", 8);
@@ -942,6 +944,44 @@ TEST(requests_that_come_while_waiting_for_memory_are_served_after)
     CHECK_EQ(raw_recv(t.fd, &r), 0);
     CHECK_EQ(r.command, VFU_DEVICE_RESET);
     CHECK_EQ(t.d.resets, 1);
+    t.d.call_back = 0;
+    close_setup(&t);
+}
+
+TEST(qemu_10_gets_memory_messages_in_its_own_layout)
+{
+    static const char read_register[] = "\0\0\0\0\0\0\0\0\7\0\0\0\1\0\0\0";
+    struct setup t;
+    struct reply r;
+    uint8_t body[24] = { 0 };
+
+    open_setup(&t);
+    t.d.call_back = 1;
+    raw_send(t.fd, VFU_REGION_READ, 0, read_register, 16, NULL, 0);
+    raw_send_id(t.fd, 0, VFU_DMA_WRITE, VFU_TYPE_REPLY, NULL, 0);   /* what tells it */
+    le64_store(body, 0x1000);
+    le32_store(body + 8, 8);
+    memcpy(body + 12, "old data", 8);
+    raw_send_id(t.fd, 1, VFU_DMA_READ, VFU_TYPE_REPLY, body, 24);
+    turn(&t);
+    CHECK_EQ(t.d.call_back_result, 0);
+    CHECK_MEM(t.d.call_back_data, "old data", 8);
+    CHECK_EQ(raw_recv(t.fd, &r), 16);
+    CHECK_EQ(le64_load(r.body + 8), 0);                             /* the probe writes nothing */
+    CHECK_EQ(raw_recv(t.fd, &r), 16);
+    CHECK_EQ(le32_load(r.body + 8), 8);
+    CHECK_EQ(raw_recv(t.fd, &r), 17);
+
+    t.d.call_back = 2;
+    raw_send(t.fd, VFU_REGION_READ, 0, read_register, 16, NULL, 0);
+    raw_send_id(t.fd, 2, VFU_DMA_WRITE, VFU_TYPE_REPLY, NULL, 0);
+    turn(&t);
+    CHECK_EQ(t.d.call_back_result, 0);
+    CHECK_EQ(raw_recv(t.fd, &r), 24);
+    CHECK_EQ(le64_load(r.body), 0x1000);
+    CHECK_EQ(le32_load(r.body + 8), 8);
+    CHECK_MEM(r.body + 12, "01234567\0\0\0\0", 12);
+    CHECK_EQ(raw_recv(t.fd, &r), 17);
     t.d.call_back = 0;
     close_setup(&t);
 }

@@ -45,6 +45,8 @@ int scsi_target_attach(struct scsi_target *t, bool writable, struct error *err)
     if (!graph)
         return error_set(err, -EINVAL, "this process has no disk images");
     int r = block_attach(graph, t->drive, writable, object_name(t->obj), &t->block, err);
+    if (r == -EROFS && writable)    /* a node that cannot be written makes a write-protected disk */
+        r = block_attach(graph, t->drive, false, object_name(t->obj), &t->block, err);
     if (r < 0)
         return r;
     t->block_count = block_size(t->block) / t->block_bytes;

@@ -58,7 +58,7 @@ int block_attach(struct block_graph *graph, const char *node_name, bool writable
                  const char *user_id, struct block **ret_block, struct error *err) MUST_CHECK;
 void block_detach(struct block *block);     /* drains first; NULL allowed */
 
-uint64_t block_size(const struct block *block);         /* bytes */
+uint64_t block_size(const struct block *block);         /* bytes; any number of them */
 bool block_read_only(const struct block *block);
 unsigned block_alignment(const struct block *block);    /* of offset, length and memory; 1 if none */
 bool block_write_cache(const struct block *block);      /* false: every write is stable when done */

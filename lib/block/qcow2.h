@@ -54,6 +54,17 @@ struct q2_ranges {
     uint64_t clusters;
 };
 
+/* Moves all of a list to another head, which need not be initialised. */
+static inline void list_take_all(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
 /* ---- qcow2_refcount.c: blocking, in jobs and at opening and closing ---------------------- */
 
 enum { RC_CACHE = 4 };

@@ -42,11 +42,7 @@ void req_wake_all(struct list *waiters)
 {
     struct list batch;
 
-    if (list_empty(waiters))
-        return;
-    batch = *waiters;       /* who waits again goes into the emptied list */
-    batch.next->prev = batch.prev->next = &batch;
-    list_init(waiters);
+    list_take_all(waiters, &batch);     /* who waits again goes into the emptied list */
     while (!list_empty(&batch)) {
         struct q2_req *req = list_first(&batch, struct q2_req, wait_link);
         list_del(&req->wait_link);
@@ -326,12 +322,7 @@ void req_change_done(struct q2_req *req, int result)
         return;
     }
     list_del(&req->change_link);
-    list_init(&waiters);
-    if (!list_empty(&req->waiters)) {
-        waiters = req->waiters;
-        waiters.next->prev = waiters.prev->next = &waiters;
-        list_init(&req->waiters);
-    }
+    list_take_all(&req->waiters, &waiters);
     req->pos += req->n;
     req_step(req);
     req_wake_all(&waiters);

@@ -105,12 +105,7 @@ static void on_loaded(struct bio *bio, int result)
     bio_put(q->node->graph, bio);
     s->loading = false;
     s->stale = result < 0;
-    list_init(&waiters);
-    if (!list_empty(&s->waiters)) {
-        waiters = s->waiters;
-        waiters.next->prev = waiters.prev->next = &waiters;
-        list_init(&s->waiters);
-    }
+    list_take_all(&s->waiters, &waiters);
     if (result < 0)
         req_fail_all(&waiters, result);
     else

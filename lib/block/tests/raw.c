@@ -307,6 +307,39 @@ TEST(bad_options_are_named)
     env_fini(&e);
 }
 
+TEST(nodes_are_described)
+{
+    struct env e;
+    struct error err = { 0 };
+    const char *name, *drv, *filename;
+    int ro, direct;
+    json_int_t size;
+
+    env_init(&e, BLOCK_AIO_AUTO);
+    make_file(&e, "a.img", MIB);
+    CHECK_EQ(add(&e, &err, "{'driver':'raw','node-name':'d','read-only':'on','cache.direct':true,"
+                           "'file':{'driver':'file','filename':'%s/a.img'}}", e.dir), 0);
+    json_t *all = block_graph_query(e.graph);
+    CHECK_EQ(json_array_size(all), 2);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_EQ(json_unpack(json_array_get(all, i), "{s:s, s:s, s:s, s:b, s:{s:b}, s:{s:I}}",
+                             "node-name", &name, "drv", &drv, "file", &filename, "ro", &ro,
+                             "cache", "direct", &direct, "image", "virtual-size", &size), 0);
+        CHECK_STR(drv, i ? "file" : "raw");
+        CHECK_HAS(filename, "a.img");
+        CHECK(ro && direct && size == MIB);
+        CHECK(i || !strcmp(name, "d"));
+    }
+    /* The nested node has a name of its own, and goes with the one around it. */
+    CHECK_EQ(block_node_del(e.graph, name, &err), -EBUSY);
+    CHECK_EQ(block_node_del(e.graph, "d", &err), 0);
+    json_decref(all);
+    all = block_graph_query(e.graph);
+    CHECK_EQ(json_array_size(all), 0);
+    json_decref(all);
+    env_fini(&e);
+}
+
 TEST(one_writer_at_a_time)
 {
     struct env e;

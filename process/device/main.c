@@ -229,11 +229,13 @@ static int open_all(struct program *program, struct error *err)
 static int close_door(struct program *program, struct error *err)
 {
     const struct device_options *options = &program->options;
-    struct sandbox_config config = {
-        .role = SANDBOX_DEVICE, .name = program->log_name,
-        .backends = options->has_backends ? options->backends
-                  : strcmp(program->name, "net-proc") == 0 ? SANDBOX_NET : SANDBOX_BLOCK,
-    };
+    struct sandbox_config config = { .role = SANDBOX_DEVICE, .name = program->log_name };
+
+    if (options->has_backends)
+        program->service.backends = options->backends;
+    else if (strcmp(program->name, "net-proc") == 0)
+        program->service.backends = SANDBOX_NET;
+    config.backends = program->service.backends;
     return door_close(&options->door, &config, is_number(options->channel),
                       &program->service.sandbox, err);
 }

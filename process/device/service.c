@@ -10,7 +10,7 @@
 
 int service_init(struct service *service, const char *name, enum block_aio aio, struct error *err)
 {
-    *service = (struct service){ .name = name };
+    *service = (struct service){ .name = name, .backends = SANDBOX_BLOCK };
     list_init(&service->slots);
     int r = loop_new(&service->loop, err);
     if (r < 0)
@@ -63,6 +63,9 @@ int service_blockdev_add(struct service *service, const json_t *options, struct 
 {
     const char *filename = unopened_file(options);
 
+    if (!(service->backends & SANDBOX_BLOCK))
+        return error_set(err, -EINVAL, "this process was started for other back-ends than disk "
+                         "images (-kind)");
     if (filename)
         return error_set(err, -EINVAL, "cannot open '%.200s': this process can open nothing, and no "
                          "descriptor came with the description", filename);

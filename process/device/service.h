@@ -24,6 +24,7 @@ struct service {
     struct list slots;
     unsigned next_slot;                 /* for the names of their buses */
     const char *name;
+    unsigned backends;                  /* enum sandbox_backend: what the filter lets it use */
     bool paused;
     bool keep_running;
     bool clients_only;                  /* neither a primary channel nor a monitor, ever: it ends

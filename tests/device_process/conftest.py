@@ -38,9 +38,10 @@ def start(disk_proc, request):
 @pytest.fixture
 def launched(start):
     """launched(*args) gives (process, primary) on an inherited descriptor."""
-    def run(*args, **options):
+    def run(*args, strays=(), **options):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        process = start(theirs.fileno(), *args, pass_fds=[theirs.fileno()], **options)
+        process = start(theirs.fileno(), *args, pass_fds=[theirs.fileno(), *strays],
+                        **options)
         theirs.close()
         primary = Primary(ours)
         message, _fds = primary.receive() or ({}, [])

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from device_process import Refused
+
 NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="looks at another process as root")
 
@@ -58,13 +60,24 @@ def test_a_user_id_of_its_own(launched):
 
 
 def test_stray_descriptors_are_closed(launched):
-    stray = [os.open("/etc/passwd", os.O_RDONLY) for _ in range(5)]
-    process, _primary = launched(pass_fds=()) if not stray else launched()
+    strays = [os.open("/etc/passwd", os.O_RDONLY) for _ in range(5)]
+    process, _primary = launched(strays=strays)
     names = [os.readlink(f"/proc/{process.pid}/fd/{fd}")
              for fd in os.listdir(f"/proc/{process.pid}/fd")]
-    for fd in stray:
+    for fd in strays:
         os.close(fd)
-    assert not [n for n in names if n.startswith("/etc")], names
+    assert names and not [n for n in names if n.startswith("/etc")], names
+
+
+def test_the_kind_decides_what_it_may_hold(launched, image):
+    _process, primary = launched("-kind", "none")
+    assert primary.ask("sandbox-info")["policy"] == "device"
+    fd = os.open(image, os.O_RDWR)
+    with pytest.raises(Refused, match="other back-ends"):
+        primary.call("blockdev-add", [fd], driver="file", node_name="f", filename="x", fd=0)
+    os.close(fd)
+    _process, primary = launched("-kind", "net+chardev")
+    assert primary.ask("sandbox-info")["policy"] == "device+net+chardev"
 
 
 def test_switched_off_it_says_so(launched):

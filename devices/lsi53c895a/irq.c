@@ -2,9 +2,9 @@
 /*
  * Interrupts: SIST0, SIST1 and DSTAT, stacked, cleared by reading (Technical Manual 2.2.16).
  *
- * A masked fatal condition still stops SCRIPTS and shows in ISTAT0, it just does not reach the pin; a
- * masked one that is not fatal shows in SIST alone. While SIP (DIP) is set further SCSI (DMA)
- * conditions queue up behind, and move forward when the first have been read.
+ * A masked fatal condition still stops SCRIPTS and shows in ISTAT0, it just does not reach the
+ * pin; a masked one that is not fatal shows in SIST alone. While SIP (DIP) is set further SCSI
+ * (DMA) conditions queue up behind, and move forward when the first have been read.
  */
 #include "devices/lsi53c895a/lsi.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The inside of the LSI53C895A model: what its files share. Three parts talk through this struct:
- * the chip (registers, interrupts, timers), its SCRIPTS processor, and the targets' side of the SCSI
- * bus, which decides on phases as a disk's own controller would.
+ * the chip (registers, interrupts, timers), its SCRIPTS processor, and the targets' side of the
+ * SCSI bus, which decides on phases as a disk's own controller would.
  *
  * Loop thread or under the machine's lock, all of it.
  */

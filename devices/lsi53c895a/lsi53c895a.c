@@ -3,8 +3,8 @@
  * LSI53C895A PCI to Ultra2 SCSI controller, for SCSI disks and CD-ROMs on its bus "<id>.0": the
  * class, its life and its saved state. LSI53C895A Technical Manual, version 2.2.
  *
- * BAR 0: registers, 256 bytes of I/O. BAR 1: the same in memory, 1 KiB. BAR 2: 8 KiB of SCRIPTS RAM.
- * README.md says what is in which file; registers.c and script_io.c what is not modelled.
+ * BAR 0: registers, 256 bytes of I/O. BAR 1: the same in memory, 1 KiB. BAR 2: 8 KiB of SCRIPTS
+ * RAM. README.md says what is in which file; registers.c and script_io.c what is not modelled.
  */
 #include "devices/lsi53c895a/lsi53c895a.h"
 

@@ -3,9 +3,9 @@
  * The register file, byte by byte: what has an effect when read or written, and which bits stick.
  * Technical Manual, chapter 4. Wider accesses are runs of bytes, lowest first.
  *
- * Not modelled: low-level mode (driving SCSI signals and arbitration by hand through SCNTL0, SOCL and
- * SODL), the target role, parity (which never fails here), and the serial EEPROM at GPIO 0 and 1,
- * whose lines read as pulled up: no chip answers.
+ * Not modelled: low-level mode (driving SCSI signals and arbitration by hand through SCNTL0, SOCL
+ * and SODL), the target role, parity (which never fails here), and the serial EEPROM at GPIO 0
+ * and 1, whose lines read as pulled up: no chip answers.
  */
 #include "devices/lsi53c895a/lsi.h"
 
@@ -13,8 +13,8 @@
 
 enum { CHIP_REVISION = 0, GPIO_PINS = 0x1f };
 
-/* Bits that keep what is written, for registers whose writing does nothing more. The others are read
- * only, or have a case of their own in lsi_reg_write. */
+/* Bits that keep what is written, for registers whose writing does nothing more. The others are
+ * read only, or have a case of their own in lsi_reg_write. */
 static const uint8_t sticky[LSI_REGS] = {
     [SCNTL0] = 0xdb, [SCNTL3] = 0xff, [SCID] = 0x6f, [SXFER] = 0xff, [SDID] = 0x0f,
     [GPREG] = GPIO_PINS, [SFBR] = 0xff, [SOCL] = BUS_ATN, [DSA ... DSA + 3] = 0xff,

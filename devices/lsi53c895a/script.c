@@ -2,9 +2,10 @@
 /*
  * The SCRIPTS processor: fetch, dispatch, transfer control. Technical Manual, chapter 5.
  *
- * It runs inside the register write that starts it, for a bounded number of steps, and then in turns
- * of the event loop, so that a program without end costs its own guest alone. The instruction in hand
- * lies in DCMD, DBC, DSPS and DNAD as in the chip; one that has to wait is executed again from there.
+ * It runs inside the register write that starts it, for a bounded number of steps, and then in
+ * turns of the event loop, so that a program without end costs its own guest alone. The
+ * instruction in hand lies in DCMD, DBC, DSPS and DNAD as in the chip; one that has to wait is
+ * executed again from there.
  */
 #include "devices/lsi53c895a/lsi.h"
 
@@ -25,8 +26,9 @@ void lsi_halt(struct lsi *s)
 
 enum lsi_step lsi_illegal(struct lsi *s)
 {
-    log_guest(pci_device_name(s->pdev), "illegal SCRIPTS instruction 0x%08" PRIx32 " at 0x%08" PRIx32,
-              lsi_reg32(s, DBC), s->insn_addr);
+    log_guest(pci_device_name(s->pdev),
+              "illegal SCRIPTS instruction 0x%08" PRIx32 " at 0x%08" PRIx32, lsi_reg32(s, DBC),
+              s->insn_addr);
     lsi_dma_interrupt(s, DSTAT_IID);
     return STEP_HALT;
 }

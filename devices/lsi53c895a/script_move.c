@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Block moves (5.3): bytes between memory and the SCSI bus in one phase, chained moves and their odd
- * bytes on a wide bus (2.2.18), and what happens when the target changes the phase (4.4).
+ * Block moves (5.3): bytes between memory and the SCSI bus in one phase, chained moves and their
+ * odd bytes on a wide bus (2.2.18), and what happens when the target changes the phase (4.4).
  *
- * On a wide bus data goes in words. The odd byte at the end of a receive waits in SWIDE (WSR), the odd
- * byte at the end of a chained send in SODL (WSS). task->odd tells that the target's half of a word
- * has been moved and the other half has not.
+ * On a wide bus data goes in words. The odd byte at the end of a receive waits in SWIDE (WSR),
+ * the odd byte at the end of a chained send in SODL (WSS). task->odd tells that the target's half
+ * of a word has been moved and the other half has not.
  */
 #include "devices/lsi53c895a/lsi.h"
 
@@ -133,7 +133,7 @@ static enum lsi_step mismatch(struct lsi *s)
 
 static struct lsi_task *current_task(struct lsi *s) { return lsi_task_at(s, s->conn.task); }
 
-/* A piece of data lies there, as it does whenever a target asks; loaded state may claim otherwise. */
+/* A piece of data lies there, as whenever a target asks; loaded state may claim otherwise. */
 static bool has_piece(const struct lsi_task *t) { return t->state == TASK_DATA && t->buf; }
 
 /* The second half of the last word, which the target does not fill or want. */

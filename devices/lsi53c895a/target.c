@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The targets' end of the SCSI bus: who is connected, which phase comes next, when a target leaves and
- * comes back. SCSI-2 chapter 6, SPI-2 chapter 10.
+ * The targets' end of the SCSI bus: who is connected, which phase comes next, when a target
+ * leaves and comes back. SCSI-2 chapter 6, SPI-2 chapter 10.
  *
- * A target that has to wait for its back-end disconnects if IDENTIFY allowed it to, at once after the
- * command or between two block moves; in the middle of a block move it keeps the bus.
+ * A target that has to wait for its back-end disconnects if IDENTIFY allowed it to, at once after
+ * the command or between two block moves; in the middle of a block move it keeps the bus.
  */
 #include "devices/lsi53c895a/lsi.h"
 

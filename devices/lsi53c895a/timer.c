@@ -2,9 +2,9 @@
 /*
  * Three time-outs: selection, general purpose (STIME1) and handshake-to-handshake (STIME0).
  *
- * The general purpose timer runs at the speed of the SCSI clock as SCNTL3 and STEST1 set it up, since
- * drivers use it to measure that clock: an external 40 MHz. The selection time-out does not take the
- * 250 ms of the standard: on this bus an absent target is known to be absent.
+ * The general purpose timer runs at the speed of the SCSI clock as SCNTL3 and STEST1 set it up,
+ * since drivers use it to measure that clock: an external 40 MHz. The selection time-out does not
+ * take the 250 ms of the standard: on this bus an absent target is known to be absent.
  */
 #include "devices/lsi53c895a/lsi.h"
 

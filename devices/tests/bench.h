@@ -2,10 +2,10 @@
 /*
  * Device tests: one PCI device with memory, interrupts and back-ends around it, and no machine.
  *
- * BENCH_TEST(name) { … } becomes three tests: name_direct with the device on a bus of this process,
- * name_remote with the device behind an endpoint, a socket and a client (remote/loopback.h), and
- * name_saved, where the bench again and again saves the device in mid-work, destroys it and loads the
- * state into a fresh one.
+ * BENCH_TEST(name) { … } becomes three tests: name_direct with the device on a bus of this
+ * process, name_remote with the device behind an endpoint, a socket and a client
+ * (remote/loopback.h), and name_saved, where the bench again and again saves the device in
+ * mid-work, destroys it and loads the state into a fresh one.
  *
  * A file of tests sets nothing up and takes nothing down but AUTO_BENCH struct bench *b.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile guest against the LSI53C895A: registers, SCRIPTS and tables in memory, commands by a
- * working program that the input may bend, back-end errors, disks that go and come, save and load of
- * true and of changed state. The block layer is replaced by memory that answers when told to.
+ * working program that the input may bend, back-end errors, disks that go and come, save and load
+ * of true and of changed state. The block layer is replaced by memory that answers when told to.
  */
 #include "base/bytes.h"
 #include "base/fd.h"

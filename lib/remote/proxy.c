@@ -127,6 +127,8 @@ static void on_failed(void *opaque, const char *reason)
     struct proxy *p = opaque;
     struct proxy_owner *owner = pci_device_object(p->pdev)->tree->services[SERVICE_REMOTE];
 
+    if (!atomic_load(&p->live))         /* being removed; or made, and then realize says it */
+        return;
     log_error("device '%s' has failed: %s", pci_device_name(p->pdev), reason);
     proxy_irq_failed(p);
     if (owner && owner->failed)

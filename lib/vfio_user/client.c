@@ -144,13 +144,13 @@ static void on_event(void *opaque, uint32_t events)
 {
     struct vfu_client *c = opaque;
 
-    if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) {
-        vfu_client_fail(c, "the peer closed the channel");
-        return;
-    }
     if (pthread_mutex_trylock(&c->lock) != 0)
-        return;                             /* who is in a call takes it */
-    vfu_caller_drain(&c->caller);
+        return;                             /* who is in a call takes it, or sees the end */
+    /* Dead already: a shutdown of ours is what woke us, and the reason is there. */
+    if (!c->caller.dead && (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
+        vfu_caller_kill(&c->caller, -EPIPE, "the peer closed the channel");
+    else
+        vfu_caller_drain(&c->caller);
     if (c->caller.dead)
         set_failed(c, c->caller.reason.text);
     pthread_mutex_unlock(&c->lock);

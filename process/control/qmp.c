@@ -50,9 +50,28 @@ static int pass_to(struct child *child, struct monitor_call *call, const char *c
 PASS_TO_CPU(run_query_status, "query-status")
 PASS_TO_CPU(run_query_kvm, "query-kvm")
 PASS_TO_CPU(run_query_pci, "query-pci")
-PASS_TO_CPU(run_query_cpus_fast, "query-cpus-fast")
 PASS_TO_CPU(run_system_reset, "system_reset")
 PASS_TO_CPU(run_qom_list_types, "qom-list-types")
+
+static void on_cpus_answer(void *opaque, const struct child *child, json_t *answer,
+                           const struct error *err)
+{
+    if (answer)
+        threads_translate(child->pid, answer);
+    monitor_reply(opaque, json_incref(answer), err);
+}
+
+static int run_query_cpus_fast(void *opaque, struct monitor_call *call, json_t *args,
+                               json_t **ret_value, struct error *err)
+{
+    struct vm *vm = opaque;
+    int r = not_up(vm, err);
+
+    if (r < 0)
+        return r;
+    r = child_ask(vm->cpu, "query-cpus-fast", NULL, on_cpus_answer, call);
+    return r < 0 ? error_set(err, r, "cannot ask the process") : -EINPROGRESS;
+}
 
 static int run_system_powerdown(void *opaque, struct monitor_call *call, json_t *args,
                                 json_t **ret_value, struct error *err)

@@ -131,6 +131,12 @@ int device_channel_open(struct vm *vm, const struct device_config *d, struct chi
 
 void qmp_config(struct vm *vm, struct monitor_config *config);
 
+/* ---- threads.c ---- */
+
+/* Makes every "thread-id" in a list of objects, which process pid said, a number of this process's
+ * namespace; what is no thread of it loses the member. */
+void threads_translate(pid_t pid, json_t *list);
+
 /* ---- help.c ---- */
 
 /* Prints the devices there are, or the properties of one. */

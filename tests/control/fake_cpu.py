@@ -10,6 +10,7 @@ machine's name (-name) asks for it. It lets control be tested without KVM.
 """
 import array
 import json
+import os
 import socket
 import sys
 import time
@@ -71,7 +72,7 @@ def main():
             send({"event": "STOP" if command == "stop" else "RESUME", "data": {}})
         if command == "quit" and wishes.get("quit") == "hang":
             time.sleep(600)
-        answers = {"query-cpus-fast": [{"cpu-index": 0}], "query-block": [],
+        answers = {"query-cpus-fast": [{"cpu-index": 0, "thread-id": os.getpid()}], "query-block": [],
                    "query-status": {"status": status, "running": status == "running",
                                     "singlestep": False},
                    "query-named-block-nodes": [], "qom-list": [],

@@ -149,7 +149,8 @@ def test_queries(new_control):
     assert qmp.execute("query-name") == {"name": "alpha"}
     assert qmp.execute("query-uuid") == {"UUID": "12345678-1234-1234-1234-123456789abc"}
     assert qmp.execute("query-block") == []
-    assert qmp.execute("query-cpus-fast") == [{"cpu-index": 0}]
+    (cpu,) = qmp.execute("query-cpus-fast")
+    assert cpu == {"cpu-index": 0, "thread-id": procs.descendants(one.process.pid)[0][0]}
     names = {c["name"] for c in qmp.execute("query-commands")}
     assert {"quit", "stop", "cont", "query-processes", "query-qmp-schema"} <= names
     processes = {p["id"]: p for p in qmp.execute("query-processes")}

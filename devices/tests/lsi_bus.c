@@ -579,4 +579,24 @@ BENCH_TEST(reselection_wins_over_selection)
     CHECK_EQ(rd8(b, SIDL), 6);
 }
 
+BENCH_TEST(handshake_timer_tells_of_a_silent_bus)
+{
+    struct driver d;
+    AUTO_BENCH struct bench *b = with_disks(&d);
+    struct script s = script_at(b, CODE + 0xc00);
+
+    bench_ram(b)[DATA] = MSG_IDENTIFY;
+    bench_ram(b)[DATA + 1] = 0x15;
+    SELECT_ATN(&s, 0, CODE);
+    MOVE(&s, PHASE_MESSAGE_OUT, 2, DATA);
+    MOVE(&s, PHASE_MESSAGE_IN, 1, DATA + 8);                /* and ACK is never cleared */
+    INT(&s, TRUE_IF | WHEN | PHASE(PHASE_COMMAND), 1);
+    INT(&s, TRUE_IF, 2);
+    wr8(b, STIME0, 0x10);
+    struct stop stop = lsi_run(b, CODE + 0xc00);
+    CHECK_EQ(stop.sist, SIST_HTH);
+    CHECK_EQ(rd8(b, ISTAT1) & ISTAT1_SRUN, ISTAT1_SRUN);    /* not fatal: it still waits */
+    CHECK_EQ(rd8(b, SBCL) & (BUS_ACK | BUS_BSY), BUS_ACK | BUS_BSY);
+}
+
 TEST_MAIN

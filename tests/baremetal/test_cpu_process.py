@@ -33,9 +33,7 @@ def new_cpu(programs, tmp_path):
 
 
 def descriptors(cpu):
-    folder = f"/proc/{cpu.process.pid}/fd"
-    return sorted(re.sub(r"\d+", "N", os.readlink(os.path.join(folder, fd)))
-                  for fd in os.listdir(folder))
+    return len(os.listdir(f"/proc/{cpu.process.pid}/fd"))
 
 
 def test_a_guest_runs_and_its_end_is_told(new_cpu, image):

@@ -442,8 +442,8 @@ TEST(a_level_line_is_raised_by_eventfd_and_lowered_by_the_end_of_interrupt)
     CHECK(!requested(w, 0x55));                     /* nobody raised it again */
     vm_resume(w->vm);
     eventfd_signal(fd);
-    WAIT_FOR(w, (acks += eventfd_clear(resample)) == 2);
-    CHECK_EQ(w->store_count, 2);
+    WAIT_FOR(w, w->store_count == 2);
+    WAIT_FOR(w, (acks += eventfd_clear(resample)) >= 2);
     vm_irqfd_ops.line_unbind(w->vm, 17, fd);
     close(fd);
     close(resample);

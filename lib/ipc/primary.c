@@ -260,8 +260,10 @@ static void handle_request(struct primary *p, const char *name, json_t *msg,
     if (!p->dead && r != -EINPROGRESS) {
         int sent = primary_answer(p, json_integer_value(id), answer, out->fds, out->count,
                                   r < 0 ? &err : NULL);
-        if (sent == -EMSGSIZE) {
-            error_set(&err, -EINVAL, "the answer to '%.80s' is too long", name);
+        /* The kernel bounds what all processes of a user have on its way, so others can cause it. */
+        if (sent == -EMSGSIZE || sent == -ETOOMANYREFS) {
+            error_set(&err, -EINVAL, "the answer to '%.80s' %s", name, sent == -EMSGSIZE
+                      ? "is too long" : "would put too many descriptors on their way");
             sent = primary_answer(p, json_integer_value(id), NULL, NULL, 0, &err);
         }
         if (sent < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs during the build: turns the files of policy into BPF, by libseccomp, and prints a header with all
- * filters one after another, an index, the lines that name a call with conditions, and the names of
- * all calls. Tables hold no pointers, so that a process that loads them has no relocations to make.
+ * Runs during the build: turns the files of policy into BPF, by libseccomp, and prints a header
+ * with all filters one after another, an index, the lines that name a call with conditions, and the
+ * names of all calls. Tables hold no pointers, so that a process that loads them has no relocations to make.
  */
 #include <asm/unistd.h>
 #include <errno.h>
@@ -48,7 +48,8 @@ struct rule {
 };
 
 #define RULE_(c, act, n, ...) \
-    { .call = #c, .line = __LINE__, .nr = __NR_##c, .action = act, .ncmp = n, .cmp = { __VA_ARGS__ } },
+    { .call = #c, .line = __LINE__, .nr = __NR_##c, .action = act, .ncmp = n, \
+      .cmp = { __VA_ARGS__ } },
 #define CMP_(arg, op, a, b) { (arg), op, (a), (b) }
 #define NONE_ { 0, 0, 0, 0 }
 #define ALLOW(c)                    RULE_(c, SCMP_ACT_ALLOW, 0, NONE_)
@@ -56,7 +57,8 @@ struct rule {
 #define ALLOW_LESS(c, n, v)         RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_LT, (v), 0))
 #define ALLOW_EQ2(c, n, v, m, w) \
     RULE_(c, SCMP_ACT_ALLOW, 2, CMP_(n, SCMP_CMP_EQ, (v), 0), CMP_(m, SCMP_CMP_EQ, (w), 0))
-#define ALLOW_MASK(c, n, mask, v)   RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_MASKED_EQ, (mask), (v)))
+#define ALLOW_MASK(c, n, mask, v) \
+    RULE_(c, SCMP_ACT_ALLOW, 1, CMP_(n, SCMP_CMP_MASKED_EQ, (mask), (v)))
 #define DENY(c, e)                  RULE_(c, SCMP_ACT_ERRNO(e), 0, NONE_)
 #define DENY_EQ(c, n, v, e)         RULE_(c, SCMP_ACT_ERRNO(e), 1, CMP_(n, SCMP_CMP_EQ, (v), 0))
 #define TRAP(c)                     RULE_(c, SCMP_ACT_TRAP, 0, NONE_)
@@ -141,7 +143,8 @@ static unsigned emit_filter(unsigned set)
         die("seccomp_export_bpf", r);
     rewind(tmp);
     while (fread(&insn, sizeof insn, 1, tmp) == 1) {
-        printf("{%u,%u,%u,%#x},%s", insn.code, insn.jt, insn.jf, insn.k, count % 6 == 5 ? "\n" : "");
+        printf("{%u,%u,%u,%#x},%s", insn.code, insn.jt, insn.jf, insn.k,
+               count % 6 == 5 ? "\n" : "");
         count++;
     }
     fclose(tmp);

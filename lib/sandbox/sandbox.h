@@ -18,7 +18,7 @@
 enum sandbox_role {
     SANDBOX_DEVICE,             /* serves devices: opens nothing, starts nothing */
     SANDBOX_CPU,                /* KVM and guest memory: opens nothing, starts nothing */
-    SANDBOX_CONTROL,            /* opens files and starts processes: a short list of calls is denied */
+    SANDBOX_CONTROL,            /* opens files, starts processes: a short list of calls is denied */
     SANDBOX_JANITOR,            /* waits, and removes the socket files of another process */
 };
 
@@ -31,7 +31,7 @@ enum sandbox_backend {
 enum sandbox_step {
     SANDBOX_STEP_USER_NS,       /* only where the others need it: without CAP_SYS_ADMIN */
     SANDBOX_STEP_PID_NS,        /* made by the launcher (spawn.h): a process cannot move itself */
-    SANDBOX_STEP_LIMITS,        /* RLIMIT_CORE 0, RLIMIT_NOFILE, RLIMIT_NPROC in an own user namespace */
+    SANDBOX_STEP_LIMITS,        /* core files, descriptors, threads in an own user namespace */
     SANDBOX_STEP_IPC_NS,
     SANDBOX_STEP_UTS_NS,
     SANDBOX_STEP_NETWORK,       /* a network namespace with nothing in it */
@@ -83,8 +83,8 @@ struct sandbox_report {
  * process dies of SIGSYS. A thread that blocks SIGSYS dies without the line.
  *
  * SANDBOX_CONTROL takes LIMITS, CAPABILITIES (down to those its children start with), DUMPABLE,
- * NO_NEW_PRIVS and SECCOMP only. Its filter is inherited by what it starts. SANDBOX_JANITOR takes the
- * same, and keeps CAP_DAC_OVERRIDE if it has it.
+ * NO_NEW_PRIVS and SECCOMP only. Its filter is inherited by what it starts. SANDBOX_JANITOR takes
+ * the same, and keeps CAP_DAC_OVERRIDE if it has it.
  */
 int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *report,
                   struct error *err) MUST_CHECK;

@@ -18,7 +18,7 @@
 
 #include "sandbox_filters.h"
 
-_Static_assert((int)SANDBOX_BACKENDS == (int)POLICY_BACKENDS, "one filter for each sum of back-ends");
+_Static_assert((int)SANDBOX_BACKENDS == (int)POLICY_BACKENDS, "a filter for each sum of back-ends");
 
 enum { FILTER_MAX = 512, LINE_MAX_BYTES = 640, X32_BIT = 0x40000000 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clone3 without sharing memory, so that the child may do what vfork forbids; between clone and exec
- * only system calls are made, for another thread may have held any lock. See clone(2).
+ * clone3 without sharing memory, so that the child may do what vfork forbids; between clone and
+ * exec only system calls are made, for another thread may have held any lock. See clone(2).
  */
 #include "sandbox/spawn.h"
 

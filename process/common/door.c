@@ -48,7 +48,8 @@ static int take_refused(const json_t *value, struct door_option *option, struct 
             option->refused = (enum door_refused)i;
             return 0;
         }
-    return error_set(err, -EINVAL, "refused is auto, fatal or warn, not '%.40s'", text ? text : "?");
+    return error_set(err, -EINVAL, "refused is auto, fatal or warn, not '%.40s'",
+                     text ? text : "?");
 }
 
 static bool is_qemu_key(const char *key)

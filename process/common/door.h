@@ -2,8 +2,8 @@
 /*
  * -sandbox: what the user says about it, and what follows when the host refuses a step.
  *
- *   -sandbox on|off[,refused=auto|fatal|warn][,namespaces=on|off][,seccomp=on|off][,landlock=on|off]
- *            [,uid=N][,gid=N]
+ *   -sandbox on|off[,refused=auto|fatal|warn][,namespaces=on|off][,seccomp=on|off]
+ *            [,landlock=on|off][,uid=N][,gid=N]
  *
  * refused=fatal: any refused step ends the program. warn: it says so and goes on. auto, the
  * default: fatal for the steps without which a process that was taken over could reach the host

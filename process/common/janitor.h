@@ -2,8 +2,8 @@
 /*
  * Removes the socket files of a process that cannot do it itself any more: they lie outside the
  * closed door. A small process of its own, with the right to do that and little else; it ends with
- * the process it cleans up after, however that one ends. A file that has been replaced since is left
- * alone.
+ * the process it cleans up after, however that one ends. A file that has been replaced since is
+ * left alone.
  */
 #ifndef COMMON_JANITOR_H
 #define COMMON_JANITOR_H
@@ -15,7 +15,12 @@
 enum { JANITOR_FILES_MAX = 40 };
 
 struct janitor {
-    struct { const char *path; dev_t dev; ino_t ino; struct timespec made; } files[JANITOR_FILES_MAX];
+    struct {
+        const char *path;
+        dev_t dev;
+        ino_t ino;
+        struct timespec made;
+    } files[JANITOR_FILES_MAX];
     unsigned count;
     int fd;                     /* of the process: a socket to the janitor; -1: not started */
 };

@@ -19,8 +19,8 @@ struct option_spec {
 };
 
 /*
- * Calls take for each option and positional (with its index, from 0) for what has no dash, in order;
- * "--" ends options. Stops at the first failure, whose text begins with the option. specs ends with
+ * Calls take for each option and positional (with its index, from 0) for what has no dash, in
+ * order; "--" ends options. Stops at the first failure, whose text begins with the option. specs ends with
  * a NULL name. No side effects of its own.
  */
 typedef int option_positional_fn(void *opaque, unsigned index, const char *value,

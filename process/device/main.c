@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bulkhead-dev, a device process (rows A3 to A6). In this order: read the command line, open what it
- * names, close the door (common/door.h), and only then read images, make devices, and listen to
+ * bulkhead-dev, a device process (rows A3 to A6). In this order: read the command line, open what
+ * it names, close the door (common/door.h), and only then read images, make devices, and listen to
  * others.
  */
 #include "base/fd.h"
@@ -65,7 +65,8 @@ static int print_properties(const char *name, struct error *err)
     json_array_foreach(list, i, item) {
         const char *text = json_string_value(json_object_get(item, "description"));
         printf("  %s=<%s>%s%s\n", json_string_value(json_object_get(item, "name")),
-               json_string_value(json_object_get(item, "type")), text ? "  " : "", text ? text : "");
+               json_string_value(json_object_get(item, "type")), text ? "  " : "",
+               text ? text : "");
     }
     json_decref(list);
     return 0;

@@ -256,8 +256,10 @@ void device_options_help(const char *program)
     char usage[512];
 
     snprintf(usage, sizeof usage,
-             "usage: %s SOCKET [options]      SOCKET: descriptor number, unix:PATH, unix:PATH,server\n"
+             "usage: %s SOCKET [options]\n"
              "       %s -vfio-user device=ID,path=PATH -device … [options]\n"
-             "Serves emulated devices to a virtual machine in another process.\n", program, program);
+             "SOCKET: a descriptor number, unix:PATH (connect) or unix:PATH,server (listen).\n"
+             "Serves emulated devices to a virtual machine in another process.\n", program,
+             program);
     options_help(usage, specs);
 }

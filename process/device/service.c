@@ -67,8 +67,8 @@ int service_blockdev_add(struct service *service, const json_t *options, struct 
         return error_set(err, -EINVAL, "this process was started for other back-ends than disk "
                          "images (-kind)");
     if (filename)
-        return error_set(err, -EINVAL, "cannot open '%.200s': this process can open nothing, and no "
-                         "descriptor came with the description", filename);
+        return error_set(err, -EINVAL, "cannot open '%.200s': this process can open nothing, and "
+                         "no descriptor came with the description", filename);
     return block_node_add(service->graph, options, fds, err);
 }
 

@@ -60,8 +60,8 @@ void slot_free(struct slot *slot);
 /* id NULL: the only one there is. Fails in words for "-vfio-user" and "channel-open". */
 int slot_find(struct service *service, const char *id, struct slot **ret_slot, struct error *err)
     MUST_CHECK;
-/* A connected stream socket on which a client speaks vfio-user; taken, also on failure. -EBUSY while
- * another client is there. */
+/* A connected stream socket on which a client speaks vfio-user; taken, also on failure. -EBUSY
+ * while another client is there. */
 int slot_attach(struct slot *slot, int fd, struct error *err) MUST_CHECK;
 /* A listening stream socket (taken): one client at a time, the next when that one has gone. */
 int slot_listen(struct slot *slot, int fd, struct error *err) MUST_CHECK;

@@ -27,7 +27,13 @@ enum { NOBODY = 65534, CHILD_OK = 0 };
 
 /* Sanitizers want calls at exit that the filters forbid. */
 #define LEAVE(status) _exit(status)
-#define REQUIRE(cond) do { if (!(cond)) { dprintf(1, "line %d: %s, errno %d\n", __LINE__, #cond, errno); LEAVE(99); } } while (0)
+#define REQUIRE(cond)                                                           \
+    do {                                                                        \
+        if (!(cond)) {                                                          \
+            dprintf(1, "line %d: %s, errno %d\n", __LINE__, #cond, errno);      \
+            LEAVE(99);                                                          \
+        }                                                                       \
+    } while (0)
 
 typedef void child_fn(struct sandbox_config *config);
 
@@ -685,7 +691,8 @@ TEST(a_program_starts_with_the_descriptors_it_is_given_alone)
 
     int stray = open("/dev/null", O_RDONLY);        /* not close-on-exec */
     int status = spawn_shell("echo -n to7 >&7; for f in /proc/self/fd/*; do test -e $f && "
-                             "echo -n \" ${f##*/}\"; done; exit 5", false, text, sizeof text, &refused);
+                             "echo -n \" ${f##*/}\"; done; exit 5", false, text, sizeof text,
+                             &refused);
     close(stray);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
     CHECK_STR(text, "to7 0 1 2 7");

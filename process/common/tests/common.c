@@ -115,7 +115,8 @@ TEST(sandbox_option_mistakes_are_named)
         { "on,refused=maybe", "refused is auto, fatal or warn, not 'maybe'" },
         { "perhaps", "enable" }, { "on,uid=root", "uid" }, { "on,uid=-1", "uid" },
         { "on,colour=red", "there is no key 'colour'" }, { "on,spawn=allow", "spawn" },
-        { "on,seccomp=2", "seccomp" }, { "on,landlock", "landlock" }, { "on,uid=99999999999", "uid" },
+        { "on,seccomp=2", "seccomp" }, { "on,landlock", "landlock" },
+        { "on,uid=99999999999", "uid" },
     };
     struct door_option option;
     struct error err;

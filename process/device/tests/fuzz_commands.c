@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whatever control, or who took its place, sends over the primary channel: lines "NAME JSON", each a
- * request with a memory file attached. What follows a line "--" is that file: a disk image, or saved
- * state. Block requests go to threads, for making a ring each time would take all the time.
+ * Whatever control, or who took its place, sends over the primary channel: lines "NAME JSON", each
+ * a request with a memory file attached. What follows a line "--" is that file: a disk image, or
+ * saved state. Block requests go to threads, for making a ring each time would take all the time.
  */
 #include "device/service.h"
 

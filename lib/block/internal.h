@@ -153,6 +153,7 @@ struct block_node {
     bool discard;               /* pass discards on, else answer and forget them */
     bool host_device;           /* the driver "file" was asked for by this name */
     bool owned;                 /* described inside another node */
+    bool opened;                /* may be used by others; false while it is being made */
     enum detect_zeroes detect_zeroes;
     uint64_t size;              /* bytes, as devices see it */
     uint32_t align;             /* of offset, length and memory; 1 if none */

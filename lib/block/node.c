@@ -92,7 +92,7 @@ static int open_child(struct block_node *node, struct opts *opts, const struct i
 
     if (name) {
         child = node_find(node->graph, name);
-        if (!child)
+        if (!child || !child->opened)       /* itself, or what it is to be inside of */
             r = error_set(err, -ENOENT, "block node '%s': there is no node '%s' for its option "
                           "'file'", node->name, name);
         else if (child->parents || child->has_writer)
@@ -192,6 +192,7 @@ static int node_build(struct block_graph *graph, struct opts *opts, struct inher
         node_free(node);
         return r;
     }
+    node->opened = true;
     *ret_node = node;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "remote/proxy_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -156,19 +157,21 @@ static int connect_channel(struct proxy *p, struct error *err)
 {
     struct loop *loop = pci_device_loop(p->pdev);
     const char *id = pci_device_name(p->pdev);
-    int fd = TAKE_FD(p->channel_fd), r;
+    int fd = -1, r;
 
-    if (p->socket && fd >= 0) {
-        close(fd);
+    if (p->socket && p->channel_fd >= 0)
         return error_set(err, -EINVAL, "'socket' and 'channel-fd' exclude each other");
-    }
-    if (!p->socket && fd < 0)
+    if (!p->socket && p->channel_fd < 0)
         return error_set(err, -EINVAL, "'socket' is missing: the primary channel of the device "
                          "process");
     if (p->socket) {
         r = channel_open(loop, p->socket, id, p->timeout_ms, &p->source, &fd, err);
         if (r < 0)
             return r;
+    } else {
+        fd = fcntl(p->channel_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return error_set(err, -errno, "'channel-fd' is no descriptor");
     }
     struct vfu_client_config config = { .loop = loop, .fd = fd, .timeout_ms = p->timeout_ms,
                                         .ops = &client_ops, .opaque = p };
@@ -329,8 +332,6 @@ static void proxy_unrealize(struct pci_device *pdev)
 {
     struct proxy *p = pci_device_self(pdev);
 
-    if (p->channel_fd >= 0)
-        close(TAKE_FD(p->channel_fd));
     atomic_store(&p->live, false);
     if (p->client) {
         proxy_ram_fini(p);
@@ -378,8 +379,6 @@ static void proxy_fini(struct object *obj, void *part)
 {
     struct proxy *p = part;
 
-    if (p->channel_fd >= 0)         /* it was not even realized */
-        close(p->channel_fd);
     pthread_mutex_destroy(&p->mode_lock);
 }
 

@@ -8,7 +8,7 @@
  *
  *   -device pci-proxy-dev,id=lsi0,socket=3      socket: the primary channel of the device process,
  *                                               a descriptor's number or unix:PATH
- *   channel-fd=N                                instead: a connected vfio-user channel, taken
+ *   channel-fd=N                                instead: a connected vfio-user channel, duplicated
  *   timeout=MS                                  after which the device counts as failed
  *
  * When the channel fails the device is gone for good: reads give all ones, writes vanish, interrupts

@@ -38,7 +38,6 @@ static int run_device_add(struct call *call, struct error *err)
 {
     struct primary_fds *in = call->in;
     struct object *obj;
-    int fd = -1;
 
     int r = need_machine(call->cpu, err);
     if (r < 0)
@@ -53,8 +52,7 @@ static int run_device_add(struct call *call, struct error *err)
             json_decref(description);
             return error_set(err, -EINVAL, "'channel-fd' names no descriptor of this message");
         }
-        fd = TAKE_FD(in->fds[i]);
-        json_object_set_new(description, "channel-fd", json_integer(fd));
+        json_object_set_new(description, "channel-fd", json_integer(in->fds[i]));
     }
     r = object_create(&call->cpu->tree, description, &obj, err);
     json_decref(description);

@@ -210,6 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                           "channel-fd", sv[0], "timeout", 2000);
     struct error err;
     int r = object_create(&tree, d, &obj, &err);
+    close(sv[0]);
     json_decref(d);
     if (r == 0) {
         use(bus, mem_as, io_as);

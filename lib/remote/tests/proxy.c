@@ -212,6 +212,8 @@ static int add_proxy(struct world *w, json_t *more, struct error *err)
     pthread_mutex_lock(&w->lock);
     int r = object_create(&w->tree, d, &w->obj, err);
     pthread_mutex_unlock(&w->lock);
+    if (json_object_get(d, "channel-fd"))
+        close(json_integer_value(json_object_get(d, "channel-fd")));
     json_decref(d);
     return r;
 }

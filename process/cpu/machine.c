@@ -158,8 +158,11 @@ static int machine_make(struct cpu *cpu, const json_t *args, struct primary_fds 
     if (r < 0)
         return r;
 
+    uint32_t apic_ids[VM_CPUS_MAX];
+    for (unsigned i = 0; i < topology->cpus; i++)
+        apic_ids[i] = vm_topology_apic_id(topology, i);
     struct machine_config config = {
-        .ops = &run_machine_ops, .opaque = cpu, .cpus = topology->cpus,
+        .ops = &run_machine_ops, .opaque = cpu, .cpus = topology->cpus, .apic_ids = apic_ids,
         .phys_bits = vm_phys_bits(cpu->vm), .ram_fd = ram, .ram_bytes = memory, .kernel_fd = kernel,
         .initrd_fd = initrd,
         .kernel_name = json_string_value(json_object_get(args, "kernel-name")),
@@ -168,16 +171,6 @@ static int machine_make(struct cpu *cpu, const json_t *args, struct primary_fds 
     };
     memcpy(config.serials, cpu->serials, sizeof config.serials);
     return machine_new(&cpu->tree, &config, &cpu->machine, err);
-}
-
-/* The tables that the guest reads number CPUs without gaps. */
-static int check_numbering(const struct vm_topology *t, struct error *err)
-{
-    for (unsigned i = 0; i < t->cpus; i++)
-        if (vm_topology_apic_id(t, i) != i)
-            return error_set(err, -EINVAL, "with several sockets, cores and threads must be powers "
-                             "of two");
-    return 0;
 }
 
 int machine_init(struct cpu *cpu, json_t *args, struct primary_fds *in, struct error *err)
@@ -191,8 +184,6 @@ int machine_init(struct cpu *cpu, json_t *args, struct primary_fds *in, struct e
     int r = get_uint(args, "memory", 1, MEMORY_MAX, &memory, err);
     if (r == 0)
         r = get_topology(json_object_get(args, "smp"), &topology, err);
-    if (r == 0)
-        r = check_numbering(&topology, err);
     if (r == 0)
         r = vm_make(cpu, &topology, err);
     if (r == 0)

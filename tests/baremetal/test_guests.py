@@ -55,6 +55,11 @@ def test_every_cpu_starts(guest, cpus):
     assert sorted(map(int, re.findall(r"apic (\d+)", text))) == list(range(cpus))
 
 
+def test_cpu_numbers_follow_the_topology_with_its_gaps(guest):
+    text = passes(guest("smp", cpus="6,sockets=2,cores=3"), 120)
+    assert sorted(map(int, re.findall(r"apic (\d+)", text))) == [0, 1, 2, 4, 5, 6]
+
+
 @pytest.mark.parametrize("memory", ["16", "3G", "6G"])
 def test_memory_below_and_above_the_hole(guest, memory):
     text = passes(guest("memory", memory=memory, cpus=1))

@@ -24,15 +24,15 @@ def test_disks_and_a_cdrom_answer_sg3_utils_and_survive_resets(new_machine, tmp_
 
     places = [text.split()[0] for text in vm.marks()["device"]]
     assert places == ["[0:0:0:0]", "[0:0:2:0]", "[0:0:4:0]"]
-    assert (vm.mark("type-sda"), vm.mark("type-sdb")) == ("disk", "disk")
-    assert vm.mark("type-sr0").startswith("cd/dvd")
+    assert (vm.mark("type-a"), vm.mark("type-b")) == ("disk", "disk")
+    assert vm.mark("type-cd").startswith("cd/dvd")
     assert vm.mark("serial") == "BH-0042"
     assert {"0x0", "0x80", "0x83"} <= set(vm.mark("pages").split())
     assert vm.mark("capacity").split() == [hex(32 * 2048), "0x200"]
     assert int(vm.mark("depth")) > 1
-    assert vm.mark("sum-sdb") == images.sha256(paths["plain"])
-    assert vm.mark("sum-sr0") == images.sha256(paths["disc"])
-    assert (vm.mark("read-only-sda"), vm.mark("read-only-sdb")) == ("0", "1")
+    assert vm.mark("sum-b") == images.sha256(paths["plain"])
+    assert vm.mark("sum-cd") == images.sha256(paths["disc"])
+    assert (vm.mark("read-only-a"), vm.mark("read-only-b")) == ("0", "1")
     assert "invalid command operation code" in vm.mark("unknown").lower()
     for kind in ("device", "bus", "host"):
         assert vm.mark(f"reset-{kind}") == "same"

@@ -197,14 +197,12 @@ static int set_fds(struct proxy *p, unsigned index, uint32_t action, const int *
 
 static int wire_intx(struct proxy *p, struct error *err)
 {
-    struct error ignored;
-
     if (p->intx_fd < 0)
         return 0;
     int r = set_fds(p, VFU_INTX, VFU_SET_TRIGGER, &p->intx_fd, 1, err);
     /* Who does not mask by itself has no use for it, and may say so. */
     if (r == 0)
-        r = set_fds(p, VFU_INTX, VFU_SET_UNMASK, &p->unmask_fd, 1, p->automasked ? err : &ignored);
+        r = set_fds(p, VFU_INTX, VFU_SET_UNMASK, &p->unmask_fd, 1, err);
     return p->automasked || !vfu_client_alive(p->client) ? r : 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "common/door.h"
+#include "common/queries.h"
 
 #include <errno.h>
 #include <string.h>
@@ -178,51 +179,14 @@ static int run_query_nodes(struct call *call, struct error *err)
     return *call->ret ? 0 : error_oom(err);
 }
 
-static json_t *find_node(const json_t *nodes, const char *name)
-{
-    json_t *node;
-    size_t i;
-
-    json_array_foreach(nodes, i, node) {
-        const char *node_name = text_of(node, "node-name");
-        if (name && node_name && strcmp(node_name, name) == 0)
-            return node;
-    }
-    return NULL;
-}
-
-/* Every object with a property "drive", and the node it names. */
 static int run_query_block(struct call *call, struct error *err)
 {
-    json_t *nodes = block_graph_query(call->cpu->graph), *list = json_array();
-
-    list_for_each(struct object, obj, &call->cpu->tree.objects, link) {
-        json_t *drive;
-        if (object_get_prop(obj, "drive", &drive, NULL) < 0)
-            continue;
-        json_t *item = json_pack("{s:s, s:s, s:s, s:b, s:b}", "device", "", "qdev", obj->id, "type",
-                                 "unknown", "removable", strcmp(obj->class->name, "scsi-cd") == 0,
-                                 "locked", 0);
-        json_t *node = find_node(nodes, json_string_value(drive));
-        if (node)
-            json_object_set(item, "inserted", node);
-        json_array_append_new(list, item);
-        json_decref(drive);
-    }
-    json_decref(nodes);
-    *call->ret = list;
-    return 0;
+    return query_block(&call->cpu->tree, call->cpu->graph, call->ret, err);
 }
 
 static int run_list_properties(struct call *call, struct error *err)
 {
-    const char *name = text_of(call->args, "typename");
-    const struct object_class *cls = class_find(&call->cpu->tree, name);
-
-    if (!cls || cls->internal)
-        return error_set(err, -ENODEV, "there is no device '%.80s'", name);
-    *call->ret = class_list_props(cls);
-    return *call->ret ? 0 : error_oom(err);
+    return query_properties(&call->cpu->tree, text_of(call->args, "typename"), call->ret, err);
 }
 
 static int run_list_types(struct call *call, struct error *err)
@@ -238,54 +202,15 @@ static int run_list_types(struct call *call, struct error *err)
     return 0;
 }
 
-/* Devices lie in /machine/peripheral, as QEMU's do. "", "/" and "/machine" are the same place. */
-static int object_at(struct cpu *cpu, const char *path, struct object **ret_obj, struct error *err)
-{
-    static const char dir[] = "/machine/peripheral";
-
-    *ret_obj = NULL;
-    if (strncmp(path, dir, sizeof dir - 1) == 0)
-        path += sizeof dir - 1;
-    if (*path == '/')
-        path++;
-    if (!*path || strcmp(path, "machine") == 0)
-        return 0;
-    *ret_obj = object_find(&cpu->tree, path);
-    return *ret_obj ? 0 : error_set(err, -ENODEV, "there is no object '%.80s'", path);
-}
-
 static int run_qom_list(struct call *call, struct error *err)
 {
-    json_t *list, *item;
-    struct object *obj;
-    size_t i;
-
-    int r = object_at(call->cpu, text_of(call->args, "path"), &obj, err);
-    if (r < 0)
-        return r;
-    if (obj) {
-        *call->ret = class_list_props(obj->class);
-        return *call->ret ? 0 : error_oom(err);
-    }
-    list = object_list(&call->cpu->tree);
-    *call->ret = json_array();
-    json_array_foreach(list, i, item)
-        json_array_append_new(*call->ret, json_pack("{s:O, s:o}", "name", json_object_get(item, "id"),
-                              "type", json_sprintf("child<%s>", text_of(item, "type"))));
-    json_decref(list);
-    return 0;
+    return query_qom_list(&call->cpu->tree, text_of(call->args, "path"), call->ret, err);
 }
 
 static int run_qom_get(struct call *call, struct error *err)
 {
-    struct object *obj;
-
-    int r = object_at(call->cpu, text_of(call->args, "path"), &obj, err);
-    if (r < 0)
-        return r;
-    if (!obj)
-        return error_set(err, -EINVAL, "a path to a device is wanted");
-    return object_get_prop(obj, text_of(call->args, "property"), call->ret, err);
+    return query_qom_get(&call->cpu->tree, text_of(call->args, "path"),
+                         text_of(call->args, "property"), call->ret, err);
 }
 
 static int run_sandbox_info(struct call *call, struct error *err)

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "common/door.h"
+#include "common/queries.h"
 #include "common/start.h"
 
 #include <errno.h>
@@ -106,111 +107,33 @@ static int run_query_nodes(void *opaque, struct monitor_call *call, json_t *args
     return *ret_value ? 0 : error_oom(err);
 }
 
-static json_t *find_node(const json_t *nodes, const char *name)
-{
-    json_t *node;
-    size_t i;
-
-    json_array_foreach(nodes, i, node) {
-        const char *node_name = text_of(node, "node-name");
-        if (name && node_name && strcmp(node_name, name) == 0)
-            return node;
-    }
-    return NULL;
-}
-
-/* Every object with a property "drive", and the node it names. */
 static int run_query_block(void *opaque, struct monitor_call *call, json_t *args,
                            json_t **ret_value, struct error *err)
 {
     struct service *service = opaque;
-    json_t *nodes = block_graph_query(service->graph), *list = json_array();
-
-    list_for_each(struct object, obj, &service->tree.objects, link) {
-        json_t *drive;
-        if (object_get_prop(obj, "drive", &drive, NULL) < 0)
-            continue;
-        json_t *item = json_pack("{s:s, s:s, s:s, s:b, s:b}", "device", "", "qdev", obj->id, "type",
-                                 "unknown", "removable", strcmp(obj->class->name, "scsi-cd") == 0,
-                                 "locked", 0);
-        json_t *node = find_node(nodes, json_string_value(drive));
-        if (node)
-            json_object_set(item, "inserted", node);
-        json_array_append_new(list, item);
-        json_decref(drive);
-    }
-    json_decref(nodes);
-    *ret_value = list;
-    return 0;
+    return query_block(&service->tree, service->graph, ret_value, err);
 }
 
 static int run_list_properties(void *opaque, struct monitor_call *call, json_t *args,
                                json_t **ret_value, struct error *err)
 {
     struct service *service = opaque;
-    const char *name = text_of(args, "typename");
-    const struct object_class *cls = class_find(&service->tree, name);
-
-    if (!cls || cls->internal)
-        return error_set(err, -ENODEV, "there is no device '%.80s'", name);
-    *ret_value = class_list_props(cls);
-    return *ret_value ? 0 : error_oom(err);
-}
-
-/* Devices lie in /machine/peripheral, as QEMU's do. "" and "/" are the same place. */
-static int object_at(struct service *service, const char *path, struct object **ret_obj,
-                     struct error *err)
-{
-    static const char dir[] = "/machine/peripheral";
-
-    *ret_obj = NULL;
-    if (strncmp(path, dir, sizeof dir - 1) == 0)
-        path += sizeof dir - 1;
-    if (*path == '/')
-        path++;
-    if (!*path)
-        return 0;
-    *ret_obj = object_find(&service->tree, path);
-    return *ret_obj ? 0 : error_set(err, -ENODEV, "there is no object '%.80s'", path);
+    return query_properties(&service->tree, text_of(args, "typename"), ret_value, err);
 }
 
 static int run_qom_list(void *opaque, struct monitor_call *call, json_t *args, json_t **ret_value,
                         struct error *err)
 {
     struct service *service = opaque;
-    json_t *list, *item;
-    struct object *obj;
-    size_t i;
-
-    int r = object_at(service, text_of(args, "path"), &obj, err);
-    if (r < 0)
-        return r;
-    if (obj) {
-        *ret_value = class_list_props(obj->class);
-        return *ret_value ? 0 : error_oom(err);
-    }
-    list = object_list(&service->tree);
-    *ret_value = json_array();
-    json_array_foreach(list, i, item) {
-        json_t *type = json_sprintf("child<%s>", text_of(item, "type"));
-        json_array_append_new(*ret_value, json_pack("{s:O, s:o}", "name",
-                              json_object_get(item, "id"), "type", type));
-    }
-    json_decref(list);
-    return 0;
+    return query_qom_list(&service->tree, text_of(args, "path"), ret_value, err);
 }
 
 static int run_qom_get(void *opaque, struct monitor_call *call, json_t *args, json_t **ret_value,
                        struct error *err)
 {
-    struct object *obj;
-
-    int r = object_at(opaque, text_of(args, "path"), &obj, err);
-    if (r < 0)
-        return r;
-    if (!obj)
-        return error_set(err, -EINVAL, "a path to a device is wanted");
-    return object_get_prop(obj, text_of(args, "property"), ret_value, err);
+    struct service *service = opaque;
+    return query_qom_get(&service->tree, text_of(args, "path"), text_of(args, "property"),
+                         ret_value, err);
 }
 
 static int run_sandbox_info(void *opaque, struct monitor_call *call, json_t *args,

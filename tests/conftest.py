@@ -9,6 +9,7 @@ outcomes are reported here as if they had run here.
 import concurrent.futures
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,16 @@ def pytest_configure(config):
 def programs(request):
     """Where the programs under test are."""
     return machine.Programs(request.config.getoption("--build"))
+
+
+@pytest.fixture(autouse=True)
+def memory_for_the_next(request):
+    """In the lab files are memory: a test's images go when it ends."""
+    lab_files = "BULKHEAD_LAB" in os.environ and "tmp_path" in request.fixturenames
+    path = request.getfixturevalue("tmp_path") if lab_files else None
+    yield
+    if path:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

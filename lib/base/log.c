@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { GUEST_LINES_PER_SECOND = 5, LINE_MAX_BYTES = 1024 };
+enum { LIMITED_LINES_PER_SECOND = 5, LINE_MAX_BYTES = 1024 };
 
 static char log_name[64] = "bulkhead";
 static enum log_level log_max_level = LOG_INFO;
@@ -47,7 +47,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 }
 
 /* True when a line may go out now; *ret_swallowed says how many did not since the last. */
-static bool guest_line_allowed(unsigned *ret_swallowed)
+static bool limited_line_allowed(unsigned *ret_swallowed)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static time_t second;
@@ -61,7 +61,7 @@ static bool guest_line_allowed(unsigned *ret_swallowed)
         second = now.tv_sec;
         lines = 0;
     }
-    allowed = lines < GUEST_LINES_PER_SECOND;
+    allowed = lines < LIMITED_LINES_PER_SECOND;
     if (allowed) {
         lines++;
         *ret_swallowed = swallowed;
@@ -73,20 +73,34 @@ static bool guest_line_allowed(unsigned *ret_swallowed)
     return allowed;
 }
 
-void log_guest(const char *device, const char *fmt, ...)
+static void emit_limited(const char *device, const char *who, const char *fmt, va_list ap)
 {
     unsigned swallowed;
     char text[LINE_MAX_BYTES / 2];
 
-    if (!guest_line_allowed(&swallowed))
+    if (!limited_line_allowed(&swallowed))
         return;
-
-    va_list ap;
-    va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
     if (swallowed)
-        log_warn("%s: guest: %s (%u such lines left out)", device, text, swallowed);
+        log_warn("%s: %s%s (%u such lines left out)", device, who, text, swallowed);
     else
-        log_warn("%s: guest: %s", device, text);
+        log_warn("%s: %s%s", device, who, text);
+}
+
+void log_guest(const char *device, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    emit_limited(device, "guest: ", fmt, ap);
+    va_end(ap);
+}
+
+void log_often(const char *device, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    emit_limited(device, "", fmt, ap);
+    va_end(ap);
 }

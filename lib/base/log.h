@@ -27,4 +27,7 @@ void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
  */
 void log_guest(const char *device, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* A warning that the guest or a failing back-end can cause any number of times: limited likewise. */
+void log_often(const char *device, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
 #endif

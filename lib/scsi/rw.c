@@ -153,9 +153,9 @@ static void fail_io(struct scsi_request *req, enum request_io io, int result)
 {
     bool writing = io != IO_READ && io != IO_VERIFY;
 
-    log_warn("%s: %s of LBA %llu failed: %s", object_name(req->target->obj),
-             req->cmd ? req->cmd->name : "command", (unsigned long long)req->lba,
-             strerror(-result));
+    log_often(object_name(req->target->obj), "%s of LBA %llu failed: %s",
+              req->cmd ? req->cmd->name : "command", (unsigned long long)req->lba,
+              strerror(-result));
     switch (result) {
     case -ENOMEDIUM:
         scsi_fail(req, SENSE_NO_MEDIUM);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/list.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -75,6 +76,30 @@ TEST(memfd_cannot_be_shrunk)
     CHECK_EQ(fd_size(fd, &size), 0);
     CHECK_EQ(size, 8192);
     CHECK_EQ(ftruncate(fd, 4096), -1);
+}
+
+TEST(warnings_that_come_often_are_limited_and_counted)
+{
+    int pipe_fds[2], saved = dup(STDERR_FILENO);
+    char text[8192];
+
+    CHECK_EQ(pipe(pipe_fds), 0);
+    log_init("t", LOG_INFO);
+    dup2(pipe_fds[1], STDERR_FILENO);
+    for (int i = 0; i < 1000; i++)
+        log_often("d0", "line %d", i);
+    dup2(saved, STDERR_FILENO);
+    close(pipe_fds[1]);
+    ssize_t n = read(pipe_fds[0], text, sizeof text - 1);
+    CHECK(n > 0);
+    text[n] = 0;
+    CHECK_HAS(text, "t: warning: d0: line 0\n");
+    int lines = 0;
+    for (char *c = text; *c; c++)
+        lines += *c == '\n';
+    CHECK(lines <= 10);                     /* two seconds' worth, had the clock just turned */
+    close(pipe_fds[0]);
+    close(saved);
 }
 
 TEST_MAIN

@@ -28,6 +28,17 @@ static bool enter(struct proxy *p)
 
 static void leave(struct proxy *p) { atomic_fetch_sub(&p->users, 1); }
 
+/*
+ * What the registers of a lost device read as. All ones, as on a bus where nobody answers; but no
+ * cause for an interrupt as long as the guest uses INTx: its handler may be under way and run until
+ * the device shows none (Linux's sym53c8xx does, with interrupts off and a lock held), and there is
+ * no other way to end it.
+ */
+static uint64_t lost_value(struct pci_device *pdev)
+{
+    return pci_msi_enabled(pdev) || pci_msix_enabled(pdev) ? UINT64_MAX : 0;
+}
+
 static uint64_t proxy_bar_read(struct pci_device *pdev, unsigned bar, uint64_t off, unsigned len)
 {
     struct proxy *p = pci_device_self(pdev);
@@ -37,6 +48,8 @@ static uint64_t proxy_bar_read(struct pci_device *pdev, unsigned bar, uint64_t o
     if (enter(p)) {
         if (vfu_client_read(p->client, bar, off, buf, len) == 0)
             val = le_load(buf, len);
+        else if (!vfu_client_alive(p->client))
+            val = lost_value(pdev);
         proxy_irq_touched(p);
     }
     leave(p);

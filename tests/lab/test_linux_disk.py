@@ -21,10 +21,10 @@ def test_guest_makes_a_file_system_and_powers_off(new_machine, tmp_path, process
     images.check(image)
 
 
-@pytest.mark.parametrize("process,fmt", [("disk0", "qcow2"), ("disk0", "raw"), ("", "qcow2")],
+@pytest.mark.parametrize("process,fmt,mib", [("disk0", "qcow2", 64), ("disk0", "raw", 16),
+                                             ("", "qcow2", 16)],
                          ids=["remote-qcow2", "remote-raw", "local-qcow2"])
-def test_random_data_survives_on_both_sides(new_machine, tmp_path, process, fmt):
-    mib = 64
+def test_random_data_survives_on_both_sides(new_machine, tmp_path, process, fmt, mib):
     system = images.create(tmp_path / "system", "192M", fmt)
     plain = images.create(tmp_path / "plain", f"{mib}M", fmt)
     vm = disks.machine(new_machine, process, (system, fmt), (plain, fmt))

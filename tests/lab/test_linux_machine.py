@@ -25,11 +25,12 @@ def test_a_small_machine_started_by_the_boot_protocol(new_machine):
     assert abs(int(vm.mark("clock")) - time.time()) < 120
 
 
-def test_eight_cpus_and_memory_above_the_pci_hole_started_by_pvh(new_machine):
-    vm = power_on(new_machine, image=kernel.get().vmlinux(), cpus=8, memory="5G")
+def test_several_cpus_and_memory_above_the_pci_hole_started_by_pvh(new_machine):
+    cpus = 4        # eight, on an emulated host of two, take minutes; tests/baremetal starts eight
+    vm = power_on(new_machine, image=kernel.get().vmlinux(), cpus=cpus, memory="5G")
     vm.finish()
-    assert vm.mark("cpus") == "8"
-    assert vm.marks()["ran"] == [str(cpu) for cpu in range(8)]
+    assert vm.mark("cpus") == str(cpus)
+    assert vm.marks()["ran"] == [str(cpu) for cpu in range(cpus)]
     assert int(vm.mark("memory")) > 4500 << 10
 
 
